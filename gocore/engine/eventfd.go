@@ -1,0 +1,42 @@
+package engine
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventFD wakes sleepers outside of Go, such as an asyncio loop.
+type eventFD struct {
+	mu sync.Mutex
+	fd int
+}
+
+func newEventFD() (*eventFD, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	return &eventFD{fd: fd}, nil
+}
+
+// signal makes the descriptor readable. A counter that is full already is readable, so EAGAIN is no loss.
+func (e *eventFD) signal() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fd >= 0 {
+		one := [8]byte{1}
+		_, _ = unix.Write(e.fd, one[:])
+	}
+}
+
+// close wakes whoever sleeps, then gives the descriptor back.
+func (e *eventFD) close() {
+	e.signal()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fd >= 0 {
+		_ = unix.Close(e.fd)
+		e.fd = -1
+	}
+}

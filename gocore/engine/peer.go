@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"mooncake_te/gocore/coherence"
+	"mooncake_te/gocore/config"
+	"mooncake_te/gocore/control"
+	"mooncake_te/gocore/control/controlpb"
+	"mooncake_te/gocore/errcode"
+	"mooncake_te/gocore/transport"
+	"mooncake_te/gocore/types"
+)
+
+// peer is one instance of another engine (or this one, reached through itself), however many names lead to it: its View,
+// the transfers to it, their scheduler, and its paths.
+type peer struct {
+	e        *Engine
+	instance types.InstanceID
+	self     bool
+
+	mu       sync.Mutex
+	view     *coherence.View
+	sched    *coherence.Scheduler
+	session  control.Session
+	name     string   // label from its HELLO
+	addrs    []string // control channel
+	data     []string // data ports
+	segments int      // open handles that lead here
+
+	paths     map[types.PathID]*pathState
+	attaching types.Nonce // ATTACH sent and not answered, or 0
+	wanted    int         // how many connections that ATTACH asked for
+	dialing   int         // tokens being turned into connections
+	dialFails int         // in a row
+	retryAt   types.Time  // not before: the next attempt after a failed one
+
+	live    map[*coherence.Transfer]*Batch // not settled
+	waiters map[types.BufferID][]*Batch    // batches that wait for an answer about this ID
+	notices map[uint64]*notice             // NOTIFY not acknowledged
+
+	connecting bool
+	refreshing bool
+	ended      bool // replaced, dead for good, or the engine is closing
+	endCode    errcode.Code
+	endErr     error // why
+	timer      *time.Timer
+	lastErr    error // of the last attempt to reach it
+	gone       chan struct{}
+}
+
+type pathState struct {
+	path    transport.Path
+	bytes   uint64 // given to it and not reported
+	posts   int
+	dirty   bool // something sent on it ended unanswered: it must be retired
+	closing bool
+}
+
+// maxPostsPerPath bounds how many posts wait inside one path; its bytes are bounded by max_peer_bytes_in_flight.
+const maxPostsPerPath = 64
+
+// tick is how often deadlines of live transfers are looked at.
+const tick = 20 * time.Millisecond
+
+// peerFor finds or makes the record of an instance.
+func (e *Engine) peerFor(id types.InstanceID) *peer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.peers[id]; p != nil {
+		return p
+	}
+	p := &peer{
+		e: e, instance: id, self: id == e.instance,
+		view: coherence.NewView(coherence.ViewConfig{
+			Instance: id, Random: randomWord, SoftTTL: types.Time(config.Millis(e.cfg.CacheTTLMS)),
+		}),
+		sched:   &coherence.Scheduler{},
+		paths:   map[types.PathID]*pathState{},
+		live:    map[*coherence.Transfer]*Batch{},
+		waiters: map[types.BufferID][]*Batch{},
+		notices: map[uint64]*notice{},
+		gone:    make(chan struct{}),
+	}
+	p.timer = time.AfterFunc(time.Hour, p.onTimer)
+	p.timer.Stop()
+	e.peers[id] = p
+	return p
+}
+
+func (e *Engine) peerIfKnown(id types.InstanceID) *peer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.peers[id]
+}
+
+// evict drops the record of a peer that nothing needs any more, so that replaced nodes leave no memory behind.
+func (e *Engine) evict(p *peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	idle := p.segments == 0 && p.session == nil && len(p.live) == 0 && len(p.paths) == 0 && p.dialing == 0 && !p.connecting
+	if idle && (p.ended || p.view.Evictable()) && e.peers[p.instance] == p {
+		p.timer.Stop()
+		delete(e.peers, p.instance)
+	}
+}
+
+func (p *peer) error(code errcode.Code, op, detail string) *errcode.Error {
+	err := errcode.New(code, op, detail)
+	err.Peer = p.instance.Short()
+	if len(p.addrs) > 0 {
+		err.Peer += " at " + p.addrs[0]
+	}
+	err.Segment = p.name
+	switch code {
+	case errcode.StaleInstance:
+		err.Hint = "the peer was replaced: refresh the segment and ask it for new buffer handles"
+	case errcode.StaleBuffer, errcode.Revoked, errcode.DrainingCode:
+		err.Hint = "the owner took the buffer back: ask it for a new handle"
+	case errcode.PeerUnreachable:
+		err.Hint = "check that the peer runs, and that its control and data addresses can be reached from here"
+	case errcode.PeerDead:
+		err.Hint = "the peer stopped answering: refresh the segment once it is back"
+	case errcode.Stalled:
+		err.Hint = "no byte moved for the stall time: is the peer stopped or its link down?"
+	case errcode.MemoryFault:
+		err.Hint = "memory of one side was unmapped without being deregistered"
+	case errcode.Checksum:
+		err.Hint = "the bytes changed on the way, or the source was written while it was read"
+	}
+	return err
+}
+
+// send queues one event for the peer's owner. Without a session it is dropped; the View asks again on the next one.
+func (p *peer) send(ev *controlpb.Event) {
+	if p.session == nil {
+		p.connect()
+		return
+	}
+	if err := p.session.Send(ev); err != nil {
+		p.e.log.Debug("control message not queued", "peer", p.instance.Short(), "error", err)
+	}
+}
+
+// run carries out what the View answered. Callers hold mu.
+func (p *peer) run(actions []coherence.Action) {
+	for _, a := range actions {
+		p.apply(a)
+	}
+}
+
+// runFor carries out what a Transfer answered. Callers hold mu.
+func (p *peer) runFor(t *coherence.Transfer, actions []coherence.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case coherence.AbortPost:
+			if ps := p.paths[a.Post.Path]; ps != nil {
+				ps.path.Abort(a.Post)
+			}
+		case coherence.KillPath:
+			p.killPath(a.Path, p.error(a.Cause, "transfer", "the path did not answer an abort"))
+		case coherence.Finished:
+			if b := p.live[t]; b != nil {
+				b.finish()
+			}
+		}
+	}
+}
+
+func (p *peer) killPath(id types.PathID, cause error) {
+	ps := p.paths[id]
+	if ps == nil || ps.closing {
+		return
+	}
+	ps.closing = true
+	ps.path.Close(cause)
+}
+
+// apply carries one action of the View out. Callers hold mu.
+func (p *peer) apply(a coherence.Action) {
+	switch a := a.(type) {
+	case coherence.SendDrainAck:
+		p.send(&controlpb.Event{Kind: &controlpb.Event_DrainAck{DrainAck: &controlpb.DrainAck{
+			Ids: bufferIDs(a.IDs), Nonce: uint64(a.Nonce),
+		}}})
+	case coherence.CutOperations:
+		for t, b := range p.live {
+			p.runFor(t, t.Cut(p.e.now(), a.IDs, errcode.DrainingCode))
+			p.settle(b)
+		}
+	case coherence.SendRetire:
+		tokens := make([]uint64, len(a.Paths))
+		for i, t := range a.Paths {
+			tokens[i] = uint64(t)
+		}
+		p.e.metrics.Retires.WithLabelValues("asked").Inc()
+		p.send(&controlpb.Event{Kind: &controlpb.Event_Retire{Retire: &controlpb.Retire{Nonce: uint64(a.Nonce), Tokens: tokens}}})
+	case coherence.PathsRetired:
+		for t, b := range p.live {
+			p.runFor(t, t.PathsRetired(p.e.now(), a.Paths))
+			p.settle(b)
+		}
+	case coherence.SendGrantQuery:
+		p.send(&controlpb.Event{Kind: &controlpb.Event_GrantQuery{GrantQuery: &controlpb.GrantQuery{Id: uint64(a.ID)}}})
+	case coherence.GrantResolved:
+		p.resolved(a.ID, a.Code)
+	case coherence.Refresh:
+		p.refresh(a.Why)
+	case coherence.Drop:
+		p.e.metrics.Drops.WithLabelValues(a.Cause).Inc()
+		p.e.log.Info("what a peer's change made stale is dropped", "peer", p.instance.Short(), "cause", a.Cause, "all", a.All)
+		if a.All {
+			for id := range p.paths {
+				p.killPath(id, p.error(errcode.StaleInstance, "invalidate", a.Cause))
+			}
+		}
+	case coherence.HoldWrites, coherence.ReleaseWrites:
+		// The View itself is asked at each pump; nothing to remember.
+	}
+}
+
+// settle tells the View which operations of a batch got remotely quiet, and forgets the batch once nothing is owed.
+func (p *peer) settle(b *Batch) {
+	for _, q := range b.t.TakeQuiet() {
+		n := min(q.N, b.entered[q.ID]) // what never entered (its buffer stayed unknown) is not on the gate
+		if n == 0 {
+			continue
+		}
+		b.entered[q.ID] -= n
+		p.run(p.view.Leave(p.e.now(), q.ID, n))
+	}
+	if !b.settled && b.final && b.t.Settled() {
+		b.settled = true
+		delete(p.live, b.t)
+	}
+	if !b.final {
+		b.words.progress(b.t.BytesDone())
+	}
+}
+
+// onTimer looks at deadlines, acknowledgements that are due, and reconnects.
+func (p *peer) onTimer() {
+	p.mu.Lock()
+	now := p.e.now()
+	p.run(p.view.Tick(now))
+	for t, b := range p.live {
+		p.runFor(t, t.Tick(now))
+		p.settle(b)
+	}
+	p.pump()
+	p.mu.Unlock()
+}
+
+// arm sets the timer for whatever comes next. Callers hold mu.
+func (p *peer) arm() {
+	wait := time.Duration(-1)
+	if len(p.live) > 0 {
+		wait = tick
+	}
+	if at, ok := p.view.NextWake(); ok {
+		d := max(time.Duration(at-p.e.now()), time.Millisecond)
+		if wait < 0 || d < wait {
+			wait = d
+		}
+	}
+	if wait < 0 || p.ended && len(p.live) == 0 {
+		p.timer.Stop()
+		return
+	}
+	p.timer.Reset(wait)
+}
+
+// end closes everything of this peer for good: it was replaced, or the engine closes.
+func (p *peer) end(code errcode.Code, detail string) {
+	p.mu.Lock()
+	if !p.ended {
+		p.ended, p.endCode = true, code
+		p.endErr = p.error(code, "reach peer", detail)
+		close(p.gone)
+	}
+	now := p.e.now()
+	if code == errcode.StaleInstance {
+		p.run(p.view.Replaced(now))
+		for t, b := range p.live {
+			p.runFor(t, t.PeerReplaced(now))
+			p.settle(b)
+		}
+	}
+	p.failAll(code, detail)
+	for id := range p.paths {
+		p.killPath(id, p.endErr)
+	}
+	p.arm()
+	p.mu.Unlock()
+}
+
+// failAll ends every live transfer and notification with a reason. Callers hold mu.
+func (p *peer) failAll(code errcode.Code, detail string) {
+	for t, b := range p.live {
+		if b.final {
+			continue
+		}
+		if b.err == nil {
+			b.err = p.error(code, b.op.String(), detail)
+		}
+		p.runFor(t, t.Cancel(p.e.now(), code))
+		p.settle(b)
+	}
+	for nonce, n := range p.notices {
+		delete(p.notices, nonce)
+		n.fail(p.error(code, "notify", detail))
+	}
+}

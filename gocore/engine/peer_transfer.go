@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"mooncake_te/gocore/coherence"
+	"mooncake_te/gocore/errcode"
+	"mooncake_te/gocore/transport"
+	"mooncake_te/gocore/types"
+)
+
+// submit binds a batch to this peer's buffers and starts it. An error means that nothing was bound or posted.
+func (p *peer) submit(b *Batch, s *Submission) error {
+	op := b.op.String()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return p.endErr
+	}
+	now := p.e.now()
+	b.remotes = remoteUses(b.reqs)
+	if err := p.checkRemotes(op, b, now); err != nil {
+		return err
+	}
+	b.t = coherence.NewTransfer(now, p.e.transferConfig(s, now), b.reqs)
+	b.words.bytesTotal = b.t.Bytes()
+	p.live[b.t] = b
+	if len(b.waiting) == 0 {
+		p.start(b)
+	}
+	p.pump()
+	return nil
+}
+
+func remoteUses(reqs []coherence.Request) []remoteUse {
+	var uses []remoteUse
+	at := map[types.BufferID]int{}
+	last := -1
+	for i := range reqs {
+		id := reqs[i].Remote
+		if last < 0 || uses[last].id != id {
+			k, ok := at[id]
+			if !ok {
+				k = len(uses)
+				at[id] = k
+				uses = append(uses, remoteUse{id: id})
+			}
+			last = k
+		}
+		uses[last].n++
+	}
+	return uses
+}
+
+// checkRemotes resolves every remote buffer and checks every request on those that are known. Buffers that are not are
+// asked for, and b.waiting names them.
+func (p *peer) checkRemotes(op string, b *Batch, now types.Time) error {
+	unknown := map[types.BufferID]bool{}
+	var asks []coherence.Action
+	for _, u := range b.remotes {
+		binding, code, actions := p.view.Resolve(now, u.id)
+		asks = append(asks, actions...)
+		switch code {
+		case errcode.OK:
+			p.boundTo(b, binding.Version)
+		case errcode.WaitTimeout:
+			unknown[u.id] = true
+		default:
+			p.run(asks)
+			return p.error(code, op, sprintf("remote buffer %d", u.id))
+		}
+	}
+	for i := range b.reqs {
+		r := &b.reqs[i]
+		if len(unknown) > 0 && unknown[r.Remote] {
+			continue
+		}
+		if code := p.view.Check(r.Remote, b.op, r.Off, r.Len); code != errcode.OK {
+			p.run(asks)
+			return p.refusal(code, op, i, r)
+		}
+	}
+	if len(unknown) > 0 {
+		b.waiting = unknown
+		for id := range unknown {
+			p.waiters[id] = append(p.waiters[id], b)
+		}
+	}
+	p.run(asks)
+	return nil
+}
+
+func (p *peer) refusal(code errcode.Code, op string, i int, r *coherence.Request) *errcode.Error {
+	detail := sprintf("request %d: [%d, +%d) of remote buffer %d", i, r.Off, r.Len, r.Remote)
+	err := p.error(code, op, detail)
+	switch code {
+	case errcode.OutOfBounds:
+		err.Detail += " is outside what the peer offers"
+	case errcode.Permission:
+		err.Detail += " may not be used this way"
+		err.Hint = "the owner registered or granted it without this permission, or for another peer"
+	}
+	return err
+}
+
+func (p *peer) boundTo(b *Batch, v types.Version) {
+	if b.bound == 0 || v < b.bound {
+		b.bound = v
+	}
+}
+
+// start counts the batch on the View's gates and queues it. Callers hold mu; every remote buffer is resolved.
+func (p *peer) start(b *Batch) {
+	now := p.e.now()
+	for _, u := range b.remotes {
+		if code := p.view.Enter(u.id, u.n); code != errcode.OK {
+			p.runFor(b.t, b.t.Blocked(now, u.id, code))
+			continue
+		}
+		b.entered[u.id] += u.n
+	}
+	p.settle(b)
+	if !b.final {
+		p.sched.Add(b.t)
+	}
+}
+
+// resolved goes on with batches that waited for an answer about one ID.
+func (p *peer) resolved(id types.BufferID, code errcode.Code) {
+	batches := p.waiters[id]
+	delete(p.waiters, id)
+	for _, b := range batches {
+		if b.final || !b.waiting[id] {
+			continue
+		}
+		delete(b.waiting, id)
+		if code == errcode.OK {
+			code = p.checkLate(b, id)
+		}
+		if code != errcode.OK {
+			p.runFor(b.t, b.t.Blocked(p.e.now(), id, code))
+			p.settle(b)
+			b.remotes = withoutRemote(b.remotes, id)
+		}
+		if len(b.waiting) == 0 && !b.final {
+			p.start(b)
+		}
+	}
+	p.pump()
+}
+
+func withoutRemote(uses []remoteUse, id types.BufferID) []remoteUse {
+	out := uses[:0]
+	for _, u := range uses {
+		if u.id != id {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// checkLate is the check of checkRemotes for a buffer that got known only now.
+func (p *peer) checkLate(b *Batch, id types.BufferID) errcode.Code {
+	binding, code, actions := p.view.Resolve(p.e.now(), id)
+	p.run(actions)
+	if code != errcode.OK {
+		return code
+	}
+	p.boundTo(b, binding.Version)
+	for i := range b.reqs {
+		r := &b.reqs[i]
+		if r.Remote != id {
+			continue
+		}
+		if code := p.view.Check(id, b.op, r.Off, r.Len); code != errcode.OK {
+			if b.err == nil {
+				b.err = p.refusal(code, b.op.String(), i, r)
+			}
+			return code
+		}
+	}
+	return errcode.OK
+}
+
+// pump posts whatever may be posted and sees that there are paths to post on. Callers hold mu.
+func (p *peer) pump() {
+	for p.postSome() {
+	}
+	if p.sched.Waiting(types.Latency)+p.sched.Waiting(types.Bulk) > 0 || len(p.waiters) > 0 {
+		p.ensurePaths()
+	}
+	p.arm()
+}
+
+// postSome fills the paths; it reports whether batches were bound anew, so that another round may post them.
+func (p *peer) postSome() (again bool) {
+	var stale []*Batch
+	for {
+		ps := p.pathWithRoom()
+		if ps == nil {
+			break
+		}
+		id := ps.path.ID()
+		post := p.sched.Next(p.e.now(), p.view.WritesHeld(), func(post *coherence.Post) bool {
+			b := p.live[post.Transfer]
+			if b == nil || b.final {
+				return false
+			}
+			if !p.view.MayPost(id, b.bound) {
+				stale = append(stale, b)
+				return false
+			}
+			return true
+		})
+		if post == nil {
+			break
+		}
+		b := p.live[post.Transfer]
+		b.t.Posted(p.e.now(), post, id)
+		b.paths[ps.path.Kind()]++
+		ps.posts++
+		ps.bytes += post.Bytes
+		ps.path.Post(post)
+	}
+	for _, b := range stale {
+		again = p.rebind(b) || again
+	}
+	return again
+}
+
+// rebind looks the remote buffers of a queued batch up again because a path wants newer metadata than it was bound to
+// (safety.md section 2, the floor). What is gone meanwhile ends; what is not new enough yet waits for the refresh.
+func (p *peer) rebind(b *Batch) (newer bool) {
+	if b.final {
+		return false
+	}
+	now := p.e.now()
+	bound := types.Version(0)
+	for _, u := range b.remotes {
+		binding, code, actions := p.view.Resolve(now, u.id)
+		p.run(actions)
+		switch code {
+		case errcode.OK:
+			if bound == 0 || binding.Version < bound {
+				bound = binding.Version
+			}
+		case errcode.WaitTimeout:
+			bound = b.bound // asked for; the answer pumps again
+		default:
+			p.runFor(b.t, b.t.Blocked(now, u.id, code))
+			p.settle(b)
+		}
+	}
+	if bound > b.bound {
+		b.bound = bound
+		return true
+	}
+	p.run(p.view.RefreshNow(now, "floor"))
+	return false
+}
+
+// pathWithRoom is the least loaded path that may take another post.
+func (p *peer) pathWithRoom() *pathState {
+	limit := uint64(p.e.cfg.MaxPeerBytesInFlight) / uint64(max(1, p.e.cfg.ConnectionsPerPeer))
+	var best *pathState
+	for _, ps := range p.paths {
+		if ps.closing || ps.posts >= maxPostsPerPath || ps.posts > 0 && ps.bytes >= limit {
+			continue
+		}
+		if best == nil || ps.bytes < best.bytes {
+			best = ps
+		}
+	}
+	return best
+}
+
+// PostDone takes a post's result from a transport: see transport.Sink.
+func (e *Engine) PostDone(path transport.Path, post *transport.Post, r transport.Result) {
+	p := e.peerOfPath(path.ID())
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ps := p.paths[path.ID()]; ps != nil {
+		ps.posts--
+		ps.bytes -= post.Bytes
+		if r.Sent && !r.Answered {
+			ps.dirty = true
+		}
+	}
+	b := p.live[post.Transfer]
+	if b == nil {
+		return
+	}
+	before := b.t.BytesDone()
+	if r.Code != errcode.OK && b.err == nil && r.Answered && r.Code != errcode.Canceled {
+		b.err = p.error(r.Code, b.op.String(), r.Detail)
+	}
+	p.runFor(b.t, b.t.Result(e.now(), post, r))
+	if n := b.t.BytesDone() - before; n > 0 {
+		e.metrics.Bytes.WithLabelValues(b.op.String(), path.Kind()).Add(float64(n))
+	}
+	p.settle(b)
+	if r.Code == errcode.StaleBuffer || r.Code == errcode.Revoked || r.Code == errcode.DrainingCode {
+		p.run(p.view.RefreshNow(e.now(), "refused"))
+	}
+	p.pump()
+}
