@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"mooncake_te/gocore/config"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
 )
@@ -154,60 +153,4 @@ func TestCloseDrainsAndRefusesEverything(t *testing.T) {
 		err = a.finish(batch)
 	}
 	require.Error(t, err)
-}
-
-func TestRegistrationsComeAndGoUnderLoad(t *testing.T) {
-	a, b := newRig(t), newRig(t, func(c *config.Config) { c.HeartbeatMS = 1000 })
-	local, remote := a.buffer(64<<10, types.RemoteNone), b.buffer(64<<10, types.RemoteAll)
-	seg := a.open(b.address())
-	a.must(one(types.Read, seg, local.id, remote.id, 0, 0, 64))
-	var opened map[types.PathID]bool
-	require.Eventually(t, func() bool {
-		opened = a.statusNow().pathIDs()
-		return len(opened) == a.cfg.ConnectionsPerPeer
-	}, patience, time.Millisecond)
-	churned := make(chan error, 1)
-	go func() {
-		other := b.alloc(4096)
-		for range 200 {
-			ids, err := b.Register([]Registration{{Address: other.addr, Length: 4096, Remote: types.RemoteAll, Perm: types.PermRead}})
-			if err != nil {
-				churned <- err
-				return
-			}
-			task, err := b.Drain(ids, patience)
-			if err != nil {
-				churned <- err
-				return
-			}
-			<-task.Done()
-			if err := task.Err(); err != nil {
-				churned <- err
-				return
-			}
-		}
-		churned <- nil
-	}()
-	for running := true; running; {
-		for range 20 {
-			a.must(one(types.Write, seg, local.id, remote.id, 0, 0, 64<<10))
-		}
-		select {
-		case err := <-churned:
-			require.NoError(t, err)
-			running = false
-		default:
-		}
-	}
-	require.Equal(t, opened, a.statusNow().pathIDs(), "no connection was rebuilt")
-}
-
-func (s Status) pathIDs() map[types.PathID]bool {
-	ids := map[types.PathID]bool{}
-	for _, p := range s.Peers {
-		for _, path := range p.Paths {
-			ids[path.ID] = true
-		}
-	}
-	return ids
 }

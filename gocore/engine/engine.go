@@ -63,6 +63,8 @@ type Engine struct {
 	batches map[*Batch]struct{} // not final
 	queued  int                 // requests of batches that are not final
 
+	spawnMu    sync.Mutex // a leaf
+	noSpawn    bool
 	background sync.WaitGroup
 	ctx        context.Context // ends with the engine
 	cancel     context.CancelFunc
@@ -155,13 +157,16 @@ func (e *Engine) start() error {
 // now is the Time axis of every pure machine of this engine.
 func (e *Engine) now() types.Time { return types.Time(time.Since(e.started)) }
 
-// spawn runs f in a goroutine that the end of the engine waits for.
-func (e *Engine) spawn(f func()) {
-	e.background.Add(1)
-	go func() {
-		defer e.background.Done()
-		f()
-	}()
+// spawn runs f in a goroutine that the end of the engine waits for. Once the engine has ended nothing is started any
+// more; false says so.
+func (e *Engine) spawn(f func()) bool {
+	e.spawnMu.Lock()
+	defer e.spawnMu.Unlock()
+	if e.noSpawn {
+		return false
+	}
+	e.background.Go(f)
+	return true
 }
 
 // open reports whether new calls are taken.
@@ -269,6 +274,9 @@ func (e *Engine) stop() {
 		e.server.Close()
 	}
 	e.cancel()
+	e.spawnMu.Lock()
+	e.noSpawn = true
+	e.spawnMu.Unlock()
 	e.background.Wait()
 	if e.memory != nil {
 		e.memory.stop()

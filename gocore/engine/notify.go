@@ -26,10 +26,14 @@ type notifications struct {
 	mu    sync.Mutex
 	list  []Notification
 	seen  map[types.InstanceID]*recentNonces
-	total int
+	order []types.InstanceID // of seen, oldest first
 }
 
-const nonceMemory = 1024
+// How many nonces of a peer, and how many peers, are remembered.
+const (
+	nonceMemory = 1024
+	peerMemory  = 1024
+)
 
 type recentNonces struct {
 	set  map[uint64]struct{}
@@ -57,6 +61,10 @@ func (n *notifications) receive(peer types.InstanceID, nonce uint64, tag string,
 	if r == nil {
 		r = &recentNonces{set: map[uint64]struct{}{}}
 		n.seen[peer] = r
+		if n.order = append(n.order, peer); len(n.order) > peerMemory {
+			delete(n.seen, n.order[0])
+			n.order = n.order[1:]
+		}
 	}
 	if _, again := r.set[nonce]; again {
 		return errcode.OK
@@ -78,12 +86,6 @@ func (r *recentNonces) add(nonce uint64) {
 		r.at = (r.at + 1) % nonceMemory
 	}
 	r.set[nonce] = struct{}{}
-}
-
-func (n *notifications) forget(peer types.InstanceID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.seen, peer)
 }
 
 // notice is a NOTIFY of ours that is not acknowledged yet.

@@ -68,7 +68,7 @@ const tick = 20 * time.Millisecond
 func (e *Engine) peerFor(id types.InstanceID) *peer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := e.peers[id]; p != nil {
+	if p := e.peers[id]; p != nil && !p.over() {
 		return p
 	}
 	p := &peer{
@@ -87,6 +87,14 @@ func (e *Engine) peerFor(id types.InstanceID) *peer {
 	p.timer.Stop()
 	e.peers[id] = p
 	return p
+}
+
+// over: the record ended, but its instance is heard of again (it moved to another address). It gets a new record; the
+// old one's paths are gone.
+func (p *peer) over() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 func (e *Engine) peerIfKnown(id types.InstanceID) *peer {

@@ -81,10 +81,13 @@ func (p *peer) attached(a *controlpb.Attached) {
 	}
 	floor, nonReady := types.Version(a.GetFloor()), toBufferIDs(a.GetNonReady())
 	for _, token := range tokens {
-		p.dialing++
-		p.e.pathPeers.Store(token, p)
 		data := p.data
-		p.e.spawn(func() { p.dial(token, data, floor, nonReady) })
+		p.e.pathPeers.Store(token, p) // before the path can report anything
+		if p.e.spawn(func() { p.dial(token, data, floor, nonReady) }) {
+			p.dialing++
+		} else {
+			p.e.pathPeers.Delete(token)
+		}
 	}
 }
 

@@ -23,8 +23,7 @@ func (p *peer) connect() {
 	if p.session != nil || p.connecting || p.ended {
 		return
 	}
-	p.connecting = true
-	p.e.spawn(p.dialLoop)
+	p.connecting = p.e.spawn(p.dialLoop)
 }
 
 // needsSession: work waits for the peer, or the peer has our paths in its holders and would fence them.

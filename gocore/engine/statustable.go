@@ -28,8 +28,11 @@ const (
 // statusTable hands out status words that lie outside the Go heap and never move.
 type statusTable struct {
 	arena *mem.Arena
-	mu    sync.Mutex
-	free  []uint64
+
+	mu     sync.Mutex
+	free   []uint64
+	used   int
+	closed bool
 }
 
 func newStatusTable() (*statusTable, error) {
@@ -54,6 +57,7 @@ func (t *statusTable) take() (*statusWords, uint64, error) {
 	}
 	addr := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
+	t.used++
 	w := wordsAt(addr)
 	*w = statusWords{}
 	return w, addr, nil
@@ -63,9 +67,24 @@ func (t *statusTable) put(addr uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.free = append(t.free, addr)
+	t.used--
+	t.unmapIfUnused()
 }
 
-func (t *statusTable) close() { t.arena.Close() }
+// close gives the memory back once no batch holds words of it: a caller may still look at a batch that it has not freed.
+func (t *statusTable) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	t.unmapIfUnused()
+}
+
+func (t *statusTable) unmapIfUnused() {
+	if t.closed && t.used == 0 {
+		t.free = nil
+		t.arena.Close()
+	}
+}
 
 func wordsAt(addr uint64) *statusWords {
 	return (*statusWords)(unsafe.Pointer(unsafe.SliceData(mem.Bytes(addr, statusSize))))

@@ -23,7 +23,9 @@ func (e *Engine) newTask() *Task { return &Task{e: e, done: make(chan struct{})}
 // run starts a task that a goroutine of the engine carries out.
 func (e *Engine) run(f func() (any, error)) *Task {
 	t := e.newTask()
-	e.spawn(func() { t.finish(f()) })
+	if !e.spawn(func() { t.finish(f()) }) {
+		t.finish(nil, errcode.New(errcode.Closed, "start task", "the engine is closed"))
+	}
 	return t
 }
 
