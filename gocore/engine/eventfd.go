@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"mooncake_te/gocore/forkfd"
 )
 
 // eventFD wakes sleepers outside of Go, such as an asyncio loop.
@@ -17,6 +19,7 @@ func newEventFD() (*eventFD, error) {
 	if err != nil {
 		return nil, err
 	}
+	forkfd.Add(fd)
 	return &eventFD{fd: fd}, nil
 }
 
@@ -36,6 +39,7 @@ func (e *eventFD) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fd >= 0 {
+		forkfd.Remove(e.fd)
 		_ = unix.Close(e.fd)
 		e.fd = -1
 	}
