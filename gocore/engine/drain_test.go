@@ -154,3 +154,20 @@ func TestCloseDrainsAndRefusesEverything(t *testing.T) {
 	}
 	require.Error(t, err)
 }
+
+// A drain of more IDs than one message holds goes in parts and is acknowledged in parts.
+func TestDrainOfMoreThanOneMessage(t *testing.T) {
+	a, b := newRig(t), newRig(t)
+	m := b.alloc(4096)
+	regs := make([]Registration, 150_000)
+	for i := range regs {
+		regs[i] = Registration{Address: m.addr, Length: 64, Remote: types.RemoteAll, Perm: types.PermRead}
+	}
+	ids, err := b.Register(regs)
+	require.NoError(t, err)
+	local := a.buffer(64, types.RemoteNone)
+	seg := a.open(b.address())
+	a.must(one(types.Read, seg, local.id, ids[140_000], 0, 0, 64))
+	report := b.drained(ids, patience)
+	require.Equal(t, []string{a.instance.String()}, report.Acknowledged)
+}

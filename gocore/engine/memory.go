@@ -236,6 +236,10 @@ func (e *Engine) Grant(reg types.BufferID, ranges []types.Range, perm types.Perm
 	if err != nil {
 		return 0, errcode.New(errcode.InvalidArgument, op, err.Error())
 	}
+	if len(normal) > control.MaxIDs {
+		return 0, e.errorf(errcode.ResourceExhausted, op, "%d separate ranges in one grant, at most %d", len(normal), control.MaxIDs).
+			WithHint("split it into several grants")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, actions, err := m.owner.Grant(e.now(), reg, normal, perm, peer)

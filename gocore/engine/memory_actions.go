@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"mooncake_te/gocore/coherence"
+	"mooncake_te/gocore/control"
 	"mooncake_te/gocore/control/controlpb"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/gate"
@@ -32,9 +34,11 @@ func (m *memory) apply(a coherence.Action) {
 			Id: uint64(a.ID), Code: int32(a.Code),
 		}}})
 	case coherence.SendDrain:
-		m.send(a.Peer, &controlpb.Event{Kind: &controlpb.Event_Drain{Drain: &controlpb.Drain{
-			Ids: bufferIDs(a.IDs), Version: uint64(a.Version), WithinNs: int64(a.Within), Nonce: uint64(a.Nonce),
-		}}})
+		for ids := range slices.Chunk(a.IDs, control.MaxIDs) { // the peer acknowledges part by part
+			m.send(a.Peer, &controlpb.Event{Kind: &controlpb.Event_Drain{Drain: &controlpb.Drain{
+				Ids: bufferIDs(ids), Version: uint64(a.Version), WithinNs: int64(a.Within), Nonce: uint64(a.Nonce),
+			}}})
+		}
 	case coherence.SendAttached:
 		m.send(a.Peer, attachedEvent(a, m.e.server.Addresses()))
 	case coherence.SendRetired:
@@ -147,6 +151,7 @@ func attachedEvent(a coherence.SendAttached, data []string) *controlpb.Event {
 	}
 	return &controlpb.Event{Kind: &controlpb.Event_Attached{Attached: &controlpb.Attached{
 		Request: uint64(a.Request), Tokens: tokens, Floor: uint64(a.Floor), Version: uint64(a.Version),
-		NonReady: bufferIDs(a.NonReady), DataAddresses: data,
+		// A clipped list is safe: the floor makes the peer describe before it uses the path.
+		NonReady: bufferIDs(a.NonReady[:min(len(a.NonReady), control.MaxIDs)]), DataAddresses: data,
 	}}}
 }

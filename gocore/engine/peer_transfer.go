@@ -123,8 +123,17 @@ func (p *peer) start(b *Batch) {
 	}
 }
 
-// resolved goes on with batches that waited for an answer about one ID.
+// resolved goes on with batches that waited for an answer about one ID. A refusal also ends what is queued on it and not
+// posted: its gate is shut.
 func (p *peer) resolved(id types.BufferID, code errcode.Code) {
+	if code != errcode.OK {
+		for t, b := range p.live {
+			if b.entered[id] > 0 && !b.final {
+				p.runFor(t, t.Blocked(p.e.now(), id, code))
+				p.settle(b)
+			}
+		}
+	}
 	batches := p.waiters[id]
 	delete(p.waiters, id)
 	for _, b := range batches {
