@@ -242,10 +242,11 @@ func (t *Transfer) noteRetry(now types.Time, p *Post, code errcode.Code) {
 	}
 }
 
-// collateral: the path was killed because another post on it did not answer an abort.
+// collateral: we closed the path ourselves, mostly because another post on it did not answer an abort. Transports report
+// the cause given to Path.Close.
 func collateral(code errcode.Code) bool {
 	switch code {
-	case errcode.Canceled, errcode.Deadline, errcode.Stalled, errcode.DrainingCode:
+	case errcode.Canceled, errcode.Deadline, errcode.Stalled, errcode.DrainingCode, errcode.Revoked, errcode.Closed:
 		return true
 	}
 	return false

@@ -238,6 +238,10 @@ func TestTransferCollateralLossIsNotCounted(t *testing.T) {
 	}
 	require.Equal(t, []Action{Finished{}}, tr.Result(0, start(t, tr, 0, 99)[0], done))
 	requireOutcome(t, tr, types.Completed, errcode.OK)
+
+	tr = newTestTransfer(types.Write, blocks(1, 1, 100), func(cfg *TransferConfig) { cfg.Retries = -1 })
+	require.Equal(t, []Action(nil), tr.Result(0, start(t, tr, 0, 1)[0], Result{Code: errcode.Stalled, Sent: true}))
+	require.Equal(t, 1, tr.Lost(), "a WRITE waits for RETIRED all the same")
 }
 
 func TestTransferPartialFailure(t *testing.T) {
@@ -394,6 +398,27 @@ func TestTransferCutOfALostWrite(t *testing.T) {
 	require.Len(t, posts[0].Slices, 1)
 	require.Equal(t, []Action{Finished{}}, tr.Result(1, posts[0], done))
 	requireOutcome(t, tr, types.Partial, errcode.DrainingCode)
+}
+
+func TestTransferLostAfterCut(t *testing.T) {
+	tr := newTestTransfer(types.Write, blocks(2, 2, 100), nil)
+	p := start(t, tr, 0, 1)[0]
+	require.Equal(t, []Action{AbortPost{p}}, tr.Cut(0, []types.BufferID{1, 2}, errcode.DrainingCode))
+	wake, _ := tr.NextWake()
+	require.Equal(t, []Action{KillPath{Path: 1, Cause: errcode.DrainingCode}}, tr.Tick(wake))
+	require.Empty(t, tr.Result(wake, p, Result{Code: errcode.DrainingCode, Sent: true}))
+	for i := range 2 {
+		o, c := tr.RequestOutcome(i)
+		require.Equal(t, types.Unknown, o, "a second try is not to be had, so there is nothing to wait for")
+		require.Equal(t, errcode.DrainingCode, c)
+	}
+	require.Empty(t, tr.TakeQuiet())
+	wake, _ = tr.NextWake()
+	require.Equal(t, []Action{Finished{}}, tr.Tick(wake))
+	require.False(t, tr.RemoteQuiet())
+	tr.PathsRetired(wake, []types.PathID{1})
+	require.Equal(t, []IDCount{{1, 1}, {2, 1}}, tr.TakeQuiet())
+	require.True(t, tr.Settled())
 }
 
 func TestTransferBlockedHalfWay(t *testing.T) {

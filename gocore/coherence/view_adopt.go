@@ -32,8 +32,12 @@ func (v *View) Adopt(now types.Time, d *descriptor.Descriptor) (Change, []Action
 		v.backOff(now)
 		return Change{}, v.refreshIfDue(now, nil), err
 	}
-	r.backoff = 0
-	r.notBefore = now + v.cfg.BackoffMin
+	if d.Version >= r.need {
+		r.backoff = 0
+		r.notBefore = now + v.cfg.BackoffMin
+	} else { // it says it is newer, and then is not: no reason to ask in a loop
+		v.backOff(now)
+	}
 	ch := Change{To: d.Version}
 	old := v.desc
 	if old != nil {

@@ -95,7 +95,7 @@ func (v *View) OnDrain(
 		listed = listed || v.listed(id) != nil
 		acts = v.shut(id, acts)
 	}
-	d := v.owedByNonce(nonce)
+	d := v.owedPart(nonce, ids)
 	switch {
 	case d != nil: // sent again on a new session: nothing changes, its clock least of all
 	case !v.counting(ids):
@@ -148,9 +148,11 @@ func (v *View) cutIfDue(now types.Time, d *owedDrain, acts []Action) []Action {
 	return append(acts, CutOperations{IDs: left})
 }
 
-func (v *View) owedByNonce(nonce types.Nonce) *owedDrain {
+// owedPart finds what is owed for a DRAIN that comes again. A large drain comes in parts, alike but for their ids, and
+// each is acknowledged by itself.
+func (v *View) owedPart(nonce types.Nonce, ids []types.BufferID) *owedDrain {
 	for _, d := range v.owed {
-		if d.nonce == nonce {
+		if d.nonce == nonce && len(ids) > 0 && slices.Contains(d.ids, ids[0]) {
 			return d
 		}
 	}

@@ -18,7 +18,7 @@ type retire struct {
 
 // PathUp takes a path whose handshake was answered with this floor and these IDs that take nothing new.
 func (v *View) PathUp(now types.Time, path types.PathID, floor types.Version, nonReady []types.BufferID) []Action {
-	if v.replaced {
+	if v.replaced || v.retiring(path) { // a token that is being retired must not be used any more
 		return nil
 	}
 	v.paths[path] = floor

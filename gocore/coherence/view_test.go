@@ -1,6 +1,8 @@
 package coherence
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -315,6 +317,34 @@ func TestViewRefreshIsSingleFlightAndBacksOff(t *testing.T) {
 		GrantResolved{ID: 1, Code: errcode.MetadataUnavailable})
 }
 
+func TestViewDoesNotAskInALoop(t *testing.T) {
+	v := newTestView(0)
+	v.SessionUp(0)
+	adopt(t, v, 0, describe(1))
+	now := types.Second
+	acts := v.Heartbeat(now, 1<<50, 0) // what no descriptor of it will ever have
+	n := 0
+	for now < 100*types.Second {
+		for _, a := range acts {
+			require.IsType(t, Refresh{}, a)
+			n++
+			_, acts = adopt(t, v, now, describe(1+types.Version(n)))
+		}
+		now, _ = v.NextWake()
+		acts = v.Tick(now)
+	}
+	require.Less(t, n, 60)
+	require.Greater(t, n, 15)
+}
+
+func TestViewTokenBeingRetiredIsNoPath(t *testing.T) {
+	v := newTestView(0)
+	v.TokensUnused(0, []types.PathID{3})
+	v.PathUp(0, 3, 0, nil)
+	require.False(t, v.MayPost(3, 10))
+	require.NoError(t, v.CheckInvariants())
+}
+
 func TestViewReplaced(t *testing.T) {
 	v := newTestView(0)
 	v.SessionUp(0)
@@ -361,4 +391,28 @@ func TestViewHotPathDoesNotAllocate(t *testing.T) {
 		}
 		v.Leave(2, 2, 16)
 	}))
+}
+
+// A large drain comes in parts with one nonce; each part is acknowledged by itself, also when it comes again.
+func TestViewDrainInParts(t *testing.T) {
+	v := newTestView(0)
+	v.SessionUp(0)
+	for _, id := range []types.BufferID{1, 2} {
+		require.Equal(t, errcode.OK, v.Enter(id, 1))
+	}
+	for range 2 {
+		require.NotContains(t, actionTypes(v.OnDrain(0, []types.BufferID{1, 5}, 9, types.Second, 77)), "SendDrainAck")
+		require.NotContains(t, actionTypes(v.OnDrain(0, []types.BufferID{2, 6}, 9, types.Second, 77)), "SendDrainAck")
+	}
+	require.Equal(t, []Action{SendDrainAck{Nonce: 77, IDs: []types.BufferID{2, 6}}}, v.Leave(1, 2, 1))
+	require.Equal(t, []Action{SendDrainAck{Nonce: 77, IDs: []types.BufferID{1, 5}}}, v.Leave(1, 1, 1))
+	require.NoError(t, v.CheckInvariants())
+}
+
+func actionTypes(acts []Action) []string {
+	out := []string{}
+	for _, a := range acts {
+		out = append(out, strings.TrimPrefix(fmt.Sprintf("%T", a), "coherence."))
+	}
+	return out
 }

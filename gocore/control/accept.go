@@ -95,7 +95,7 @@ func (n *Node) lost() error {
 	if n.closing {
 		return errcode.New(errcode.Closed, "session", "the engine is closing")
 	}
-	return errReplaced
+	return replacedError()
 }
 
 // greetCaller takes the caller's HELLO and, where a key is configured, sends ours and takes AUTH. Without a key our

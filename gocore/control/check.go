@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -157,8 +158,11 @@ func count(what, field string, n, limit int) error {
 	return need(n <= limit, what, "%d %s, more than %d", n, field, limit)
 }
 
+// textLen checks a string. That it is UTF-8 matters on the way out: the codec would refuse it only after Send returned.
 func textLen(what, field, s string, limit int) error {
-	return need(len(s) <= limit, what, "%s of %d bytes, more than %d", field, len(s), limit)
+	return firstOf(
+		need(len(s) <= limit, what, "%s of %d bytes, more than %d", field, len(s), limit),
+		need(utf8.ValidString(s), what, "%s is not UTF-8", field))
 }
 
 func texts(what, field string, list []string, limit int) error {

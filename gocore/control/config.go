@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+	"unicode/utf8"
 
 	"mooncake_te/gocore/control/controlpb"
 	"mooncake_te/gocore/descriptor"
@@ -95,6 +96,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, invalid("Handler is nil")
 	case len(c.Name) > descriptor.MaxNameLen:
 		return c, invalid(fmt.Sprintf("Name has %d bytes, more than %d", len(c.Name), descriptor.MaxNameLen))
+	case !utf8.ValidString(c.Name):
+		return c, invalid(fmt.Sprintf("Name %q is not UTF-8", c.Name))
 	case c.Heartbeat < 0 || c.DialTimeout < 0 || c.MaxSessions < 0 || c.MaxQueuedBytes < 0:
 		return c, invalid("Heartbeat, DialTimeout, MaxSessions and MaxQueuedBytes must not be negative")
 	case len(c.Advertise) > descriptor.MaxAddresses:

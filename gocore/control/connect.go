@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -16,8 +17,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"mooncake_te/gocore/errcode"
+	"mooncake_te/gocore/forkfd"
 	"mooncake_te/gocore/netaddr"
 )
+
+// lastWords is how long a failed write waits for what is already on its way; the peer has hung up, so it seldom waits.
+const lastWords = 100 * time.Millisecond
 
 // outConn is a connection that we dialled; it remembers what tells one failure from another.
 type outConn struct {
@@ -41,6 +46,16 @@ func (c *outConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// Write looks, when it fails, at what the peer said before it hung up: a TLS 1.3 server refuses a client's certificate
+// when the client already writes, and the reason lies unread behind the broken pipe.
+func (c *outConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil && c.SetReadDeadline(time.Now().Add(lastWords)) == nil {
+		_, _ = c.Read(make([]byte, 512))
+	}
+	return n, err
+}
+
 func (c *outConn) readError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,6 +69,7 @@ func (n *Node) connect(ctx context.Context, addrs []string) (*outConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw = forkfd.Conn(raw)
 	if n.tls == nil {
 		return &outConn{Conn: raw}, nil
 	}

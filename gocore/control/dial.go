@@ -232,11 +232,7 @@ func (n *Node) admitAcceptor(w wire, c *call, conn *outConn, theirs, ours *contr
 // sayWhy tells the acceptor why we leave, and waits for the end of the stream so that it gets there; the time-out of
 // the attempt bounds that.
 func (n *Node) sayWhy(stream controlpb.Control_SessionClient, err error) {
-	code := err
-	if errors.Is(err, ErrSelf) {
-		code = errcode.New(errcode.Canceled, "dial", ErrSelf.Error())
-	}
-	if stream.Send(event(refusal(code, n.cfg.Instance))) != nil || stream.CloseSend() != nil {
+	if stream.Send(event(refusal(err, n.cfg.Instance))) != nil || stream.CloseSend() != nil {
 		return
 	}
 	for {
@@ -249,7 +245,7 @@ func (n *Node) sayWhy(stream controlpb.Control_SessionClient, err error) {
 // lostError: another session with this peer was chosen.
 type lostError struct{ peer types.InstanceID }
 
-func (e *lostError) Error() string { return errReplaced.Detail }
+func (e *lostError) Error() string { return errReplaced.Error() }
 
 // refused turns REFUSED into the error of Dial.
 func (n *Node) refused(r *controlpb.Refused, expect types.InstanceID) error {
@@ -257,7 +253,7 @@ func (n *Node) refused(r *controlpb.Refused, expect types.InstanceID) error {
 	switch errcode.Code(r.GetCode()) {
 	case errcode.StaleInstance:
 		return staleInstance("dial", expect, present)
-	case errcode.Canceled:
+	case codeReplaced:
 		return &lostError{present}
 	case errcode.Closed:
 		e := peerSaid("dial", int32(errcode.PeerUnreachable), r.GetDetail())

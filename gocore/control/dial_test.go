@@ -175,6 +175,11 @@ func serve(t *testing.T, f func(net.Conn)) []string {
 	return []string{l.Addr().String()}
 }
 
+func mail(c net.Conn) {
+	_, _ = io.WriteString(c, "220 mail ready, and more than a frame's head\r\n")
+	_, _ = io.Copy(io.Discard, c)
+}
+
 func TestDialSomethingElse(t *testing.T) {
 	// An attempt at a server that says nothing ends with the time-out only.
 	a := start(t, func(c *Config) { c.DialTimeout = 300 * time.Millisecond })
@@ -197,7 +202,7 @@ func TestDialSomethingElse(t *testing.T) {
 	}{
 		"web server":         {[]string{l.Addr().String()}, errcode.Unsupported},
 		"other gRPC service": {[]string{bl.Addr().String()}, errcode.Unsupported},
-		"talks first":        {serve(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail ready, and more than a frame's head\r\n") }), errcode.Unsupported},
+		"talks first":        {serve(t, mail), errcode.Unsupported},
 		"hangs up":           {serve(t, func(net.Conn) {}), errcode.PeerUnreachable},
 		"says nothing":       {serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), errcode.PeerUnreachable},
 	} {

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"mooncake_te/gocore/control/controlpb"
 	"mooncake_te/gocore/errcode"
@@ -33,11 +34,16 @@ func versionSkew(op string, ourMin, ourMax, min, max uint32) *errcode.Error {
 		WithHint("upgrade the older of the two")
 }
 
-// errReplaced ends a session in favour of another between the same two instances. Its code marks REFUSED and BYE on the
-// wire: the receiver waits for the better session instead of calling the peer lost.
-var errReplaced = errcode.New(errcode.Canceled, "session", "another session of the same two engines was chosen")
+// errReplaced is the cause of an end in favour of another session between the same two instances.
+var errReplaced = errors.New("another session of the same two engines was chosen")
 
-func isReplaced(err error) bool { return errcode.Of(err) == errcode.Canceled }
+// codeReplaced marks REFUSED and BYE on the wire that have this cause: the receiver waits for the better session instead
+// of calling the peer lost. No other end of a session carries this code.
+const codeReplaced = errcode.Canceled
+
+func replacedError() error { return errcode.New(codeReplaced, "session", "replaced").Wrap(errReplaced) }
+
+func isReplaced(err error) bool { return errors.Is(err, errReplaced) }
 
 // peerSaid makes an error from a code that came over the wire; codes of a newer table are kept as numbers.
 func peerSaid(op string, code int32, detail string) *errcode.Error {
@@ -45,20 +51,18 @@ func peerSaid(op string, code int32, detail string) *errcode.Error {
 	if c >= 0 {
 		c = errcode.Closed
 	}
-	return errcode.New(c, op, "the peer says: "+detail)
+	e := errcode.New(c, op, "the peer says: "+detail)
+	if c == codeReplaced {
+		e.Err = errReplaced
+	}
+	return e
 }
 
 func refusal(err error, present types.InstanceID) *controlpb.Refused {
 	return &controlpb.Refused{Code: int32(errcode.Of(err)), Detail: clip(err.Error(), maxDetail), Instance: present[:]}
 }
 
+// clip makes text fit for a message: short enough, and UTF-8, which proto3 insists on.
 func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	// Cut between characters: proto3 refuses strings that are not UTF-8.
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
+	return strings.ToValidUTF8(s[:min(n, len(s))], "")
 }

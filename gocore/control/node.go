@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"mooncake_te/gocore/control/controlpb"
 	"mooncake_te/gocore/errcode"
+	"mooncake_te/gocore/forkfd"
 	"mooncake_te/gocore/netaddr"
 	"mooncake_te/gocore/types"
 )
@@ -77,11 +79,11 @@ func Start(cfg Config) (*Node, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	n.listener = newListener(l, 2*cfg.MaxSessions+16, cfg.Logger)
+	n.listener = newListener(forkfd.Listener(l), 2*cfg.MaxSessions+16, cfg.Logger)
 	n.server = n.newServer()
 	n.spawn(func() {
 		// Serve returns when the server is stopped; a listener that fails before is the only other reason.
-		if err := n.server.Serve(n.listener); err != nil && n.ctx.Err() == nil {
+		if err := n.server.Serve(n.listener); err != nil && n.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 			cfg.Logger.Error("control channel stopped serving", "address", l.Addr().String(), "error", err)
 		}
 	})

@@ -136,7 +136,7 @@ func (s *session) Ping(ctx context.Context) (time.Duration, error) {
 	case <-s.done:
 		return 0, s.ended()
 	case <-ctx.Done():
-		return 0, errcode.New(errcode.WaitTimeout, "ping", "no answer in time").Wrap(ctx.Err())
+		return 0, errcode.New(errcode.Deadline, "ping", "no answer in time").Wrap(ctx.Err())
 	}
 }
 
@@ -145,7 +145,7 @@ func (s *session) Close(cause error) {
 		cause = errcode.New(errcode.Closed, "session", "closed by this side")
 	}
 	code := errcode.Of(cause)
-	if code == errcode.Closed {
+	if code == errcode.Closed || code == codeReplaced {
 		code = errcode.OK
 	}
 	s.end(cause, event(&controlpb.Bye{Code: int32(code), Detail: clip(cause.Error(), maxDetail)}))
@@ -166,7 +166,7 @@ func (s *session) end(err error, farewell *controlpb.Event) {
 
 // replaced ends the session in favour of another; the peer waits for that one instead of calling this side lost.
 func (s *session) replaced() {
-	s.end(errReplaced, event(&controlpb.Bye{Code: int32(errcode.Canceled), Detail: errReplaced.Detail}))
+	s.end(replacedError(), event(&controlpb.Bye{Code: int32(codeReplaced), Detail: errReplaced.Error()}))
 }
 
 func (s *session) hangUp() {

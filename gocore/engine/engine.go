@@ -40,6 +40,7 @@ type Engine struct {
 	started  time.Time
 
 	memory *memory
+	ready  chan struct{} // closed once node is set: peers may call in before control.Start has returned
 	node   *control.Node
 	server *tcp.Server
 	dialer *tcp.Dialer
@@ -79,6 +80,7 @@ func New(cfg config.Config) (*Engine, error) {
 		cfg:      cfg,
 		instance: types.NewInstanceID(),
 		started:  time.Now(),
+		ready:    make(chan struct{}),
 		peers:    map[types.InstanceID]*peer{},
 		segments: map[types.SegmentID]*segment{},
 		batches:  map[*Batch]struct{}{},
@@ -87,6 +89,9 @@ func New(cfg config.Config) (*Engine, error) {
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.start(); err != nil {
 		e.stop()
+		if e.wake != nil {
+			e.wake.close()
+		}
 		return nil, err
 	}
 	e.warnFaultHandler()
@@ -151,6 +156,7 @@ func (e *Engine) start() error {
 		Logger:        e.log,
 		Greeting:      e.memory.greeting,
 	})
+	close(e.ready)
 	return err
 }
 
@@ -215,6 +221,7 @@ func (e *Engine) Destroy() {
 	<-task.Done()
 	e.arena.Close()
 	e.status.close()
+	e.wake.close() // not before: closing is awaited by it
 }
 
 func (e *Engine) cancelAll(code errcode.Code, detail string) {
@@ -281,13 +288,10 @@ func (e *Engine) stop() {
 	if e.memory != nil {
 		e.memory.stop()
 	}
-	if e.wake != nil {
-		e.wake.close()
-	}
 }
 
 // EventFD becomes readable when something armed got final.
-func (e *Engine) EventFD() int { return e.wake.fd }
+func (e *Engine) EventFD() int { return e.wake.number() }
 
 // transportCounters feeds a transport's counters into the registry.
 type transportCounters struct {

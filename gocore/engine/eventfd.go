@@ -23,6 +23,13 @@ func newEventFD() (*eventFD, error) {
 	return &eventFD{fd: fd}, nil
 }
 
+// number is the descriptor, or -1 after close.
+func (e *eventFD) number() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fd
+}
+
 // signal makes the descriptor readable. A counter that is full already is readable, so EAGAIN is no loss.
 func (e *eventFD) signal() {
 	e.mu.Lock()

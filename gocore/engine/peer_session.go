@@ -115,6 +115,7 @@ func (e *Engine) replaced(p *peer, present types.InstanceID) {
 
 // SessionUp: see control.Handler.
 func (e *Engine) SessionUp(s control.Session, hello *controlpb.Hello) {
+	<-e.ready
 	id := s.Peer()
 	e.metrics.Sessions.WithLabelValues("up").Inc()
 	m := e.memory
@@ -179,7 +180,10 @@ func (e *Engine) SessionDown(s control.Session, err error) {
 }
 
 // Describe: see control.Handler.
-func (e *Engine) Describe(types.InstanceID) *descriptor.Descriptor { return e.describe() }
+func (e *Engine) Describe(types.InstanceID) *descriptor.Descriptor {
+	<-e.ready
+	return e.describe()
+}
 
 func (e *Engine) describe() *descriptor.Descriptor {
 	m := e.memory

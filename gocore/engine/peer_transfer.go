@@ -202,8 +202,9 @@ func (p *peer) pump() {
 // postSome fills the paths; it reports whether batches were bound anew, so that another round may post them.
 func (p *peer) postSome() (again bool) {
 	var stale []*Batch
+	idle := map[*pathState]bool{} // had room and found nothing: another path may, if its floor is lower
 	for {
-		ps := p.pathWithRoom()
+		ps := p.pathWithRoom(idle)
 		if ps == nil {
 			break
 		}
@@ -220,7 +221,8 @@ func (p *peer) postSome() (again bool) {
 			return true
 		})
 		if post == nil {
-			break
+			idle[ps] = true
+			continue
 		}
 		b := p.live[post.Transfer]
 		b.t.Posted(p.e.now(), post, id)
@@ -266,12 +268,12 @@ func (p *peer) rebind(b *Batch) (newer bool) {
 	return false
 }
 
-// pathWithRoom is the least loaded path that may take another post.
-func (p *peer) pathWithRoom() *pathState {
+// pathWithRoom is the least loaded path that may take another post and is not left out.
+func (p *peer) pathWithRoom(without map[*pathState]bool) *pathState {
 	limit := uint64(p.e.cfg.MaxPeerBytesInFlight) / uint64(max(1, p.e.cfg.ConnectionsPerPeer))
 	var best *pathState
 	for _, ps := range p.paths {
-		if ps.closing || ps.posts >= maxPostsPerPath || ps.posts > 0 && ps.bytes >= limit {
+		if ps.closing || without[ps] || ps.posts >= maxPostsPerPath || ps.posts > 0 && ps.bytes >= limit {
 			continue
 		}
 		if best == nil || ps.bytes < best.bytes {
@@ -292,8 +294,10 @@ func (e *Engine) PostDone(path transport.Path, post *transport.Post, r transport
 	if ps := p.paths[path.ID()]; ps != nil {
 		ps.posts--
 		ps.bytes -= post.Bytes
-		if r.Sent && !r.Answered {
+		if r.Sent && !r.Answered && !ps.dirty {
 			ps.dirty = true
+			ps.closing = true // nothing more goes out on it, and later WRITEs wait, before the path itself has ended
+			p.run(p.view.PathLost(e.now(), path.ID(), true))
 		}
 	}
 	b := p.live[post.Transfer]

@@ -188,6 +188,21 @@ func testTargetFault(f *fixture) {
 			require.Equal(f, errcode.MemoryFault, r.Failed[1].Code)
 			require.Equal(f, sum(src), sum(dst))
 		})
+		// Good entries before and behind a bad one, few enough bytes to travel together.
+		bothWays(func(op types.Op, crc bool) {
+			const part = 6 << 10
+			src, dst := sides(op, b.Bytes()[:8*part], good.Bytes()[:8*part], 13)
+			var slices []transport.Slice
+			for i := range uint64(8) {
+				slices = append(slices, transport.Slice{Local: b.Addr() + i*part, Remote: good.ID, Off: i * part, Len: part})
+			}
+			slices[5].Remote, slices[5].Off = bad.ID, faultSize
+			r := f.do(NewPost(op, crc, slices...))
+			require.Equal(f, errcode.OK, r.Code, r.Detail)
+			require.Equal(f, []transport.SliceResult{{Index: 5, Code: errcode.MemoryFault}}, r.Failed)
+			require.Equal(f, sum(src[:5*part]), sum(dst[:5*part]))
+			require.Equal(f, sum(src[6*part:]), sum(dst[6*part:]))
+		})
 		f.works()
 	}
 }

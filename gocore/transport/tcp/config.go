@@ -9,7 +9,7 @@ import (
 	"mooncake_te/gocore/transport"
 )
 
-// Counters takes what happens here, by name (docs/metrics.md); nil is fine.
+// Counters takes what happens here, by name (docs/metrics.md); nil is fine. It is not called for each request.
 type Counters interface{ Add(name string, n uint64) }
 
 // Names given to Counters.
@@ -21,9 +21,6 @@ const (
 	CounterRefusedFrame  = "connections_refused_frame"
 	CounterClosed        = "connections_closed"
 	CounterAcceptErrors  = "accept_errors"
-	CounterRequests      = "requests_served"
-	CounterBytesIn       = "bytes_in"
-	CounterBytesOut      = "bytes_out"
 	CounterRefusals      = "entries_refused"
 	CounterChecksumFails = "checksum_failures"
 	CounterMemoryFaults  = "memory_faults"

@@ -24,13 +24,12 @@ type conn struct {
 	peer  types.InstanceID
 
 	// Of the present request.
-	head     Header
-	mem      granted
-	failed   failures
-	status   errcode.Code
-	payload  func() bool // asked before each chunk that we send
-	yieldFn  func()
-	maxChunk uint32
+	head    Header
+	mem     granted
+	failed  failures
+	status  errcode.Code
+	payload func() bool // asked before each chunk that we send
+	yieldFn func()
 
 	mu    sync.Mutex
 	cause error // why it was killed
@@ -74,9 +73,10 @@ func (c *conn) run() {
 		err = c.cause
 	}
 	c.mu.Unlock()
+	if errcode.Of(err) == errcode.Stalled {
+		c.s.kill() // what lies in the socket would wait for this peer, too
+	}
 	if !errors.Is(err, io.EOF) {
-		// Whatever lies in the socket is of a request that is over: let it go at once.
-		c.s.kill()
 		log.Debug("data connection ends", "error", err)
 	}
 	c.s.close()
@@ -164,7 +164,7 @@ func (c *conn) request() error {
 	case OpAbort:
 		return nil // of a request that is over
 	}
-	c.srv.cfg.Counters.Add(CounterRequests, 1)
+	c.srv.requests.Add(1)
 	c.failed.reset()
 	defer c.mem.trim()
 	if err := c.readTable(); err != nil {

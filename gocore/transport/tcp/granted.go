@@ -19,7 +19,6 @@ type granted struct {
 	big     *table
 }
 
-func (g *granted) count() int          { return len(g.entries) }
 func (g *granted) length(i int) uint64 { return g.entries[i].Len }
 func (g *granted) enter(i int, off, n uint64) (uint64, *gate.Gate, errcode.Code) {
 	e := &g.entries[i]

@@ -47,23 +47,3 @@ func (p *pair) try(token types.PathID, target types.InstanceID, sink transport.S
 	}
 	return NewDialer(cfg).Dial(context.Background(), p.server.Addresses(), token, target, p.self)
 }
-
-func TestSmoke(t *testing.T) {
-	p := newPair(t, nil)
-	rec := conformance.NewRecorder()
-	path := p.dial(t, rec, nil)
-	g := p.target.Add(t, 8<<20, types.PermReadWrite, types.InstanceID{})
-	src, dst := conformance.Block(t, 8<<20), conformance.Block(t, 8<<20)
-	for i := range src.Bytes() {
-		src.Bytes()[i] = byte(i * 7 / 3)
-	}
-	for _, n := range []uint64{1, 4096, 8 << 20} {
-		w := conformance.NewPost(types.Write, true, transport.Slice{Local: src.Addr(), Remote: g.ID, Len: n})
-		path.Post(w)
-		t.Log(rec.Wait(t, w))
-		r := conformance.NewPost(types.Read, true, transport.Slice{Local: dst.Addr(), Remote: g.ID, Len: n})
-		path.Post(r)
-		t.Log(rec.Wait(t, r))
-		require.Equal(t, src.Bytes()[:n], dst.Bytes()[:n])
-	}
-}

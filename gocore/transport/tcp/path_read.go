@@ -124,7 +124,6 @@ func (r *reader) payload(it *item, res *transport.Result) error {
 	err := p.recv.payload(&r.mem, post.Bytes, uint32(p.d.cfg.ChunkBytes), post.CRC, &r.failed, false, &post.Moved, r.between)
 	r.mem.post = nil
 	p.bytesIn.Add(p.recv.applied)
-	p.d.cfg.Counters.Add(CounterBytesIn, p.recv.applied)
 	if err != nil {
 		return err
 	}

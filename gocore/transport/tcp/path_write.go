@@ -136,7 +136,6 @@ func (w *writer) payload() error {
 	complete, err := p.send.payload(&w.mem, post.Bytes, uint32(p.d.cfg.ChunkBytes), post.CRC, &w.failed, true, &post.Moved, w.stop)
 	w.mem.post = nil
 	p.bytesOut.Add(p.send.applied)
-	p.d.cfg.Counters.Add(CounterBytesOut, p.send.applied)
 	if err != nil {
 		return err
 	}

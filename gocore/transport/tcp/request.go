@@ -19,7 +19,7 @@ func (c *conn) write() error {
 	}
 	crc := c.head.Flags&FlagCRC != 0
 	err := c.recv.payload(&c.mem, c.head.Length, c.head.Chunk, crc, &c.failed, refused, nil, c.yieldFn)
-	c.srv.cfg.Counters.Add(CounterBytesIn, c.recv.applied)
+	c.srv.bytesIn.Add(c.recv.applied)
 	if err != nil || refused {
 		return err
 	}
@@ -58,7 +58,9 @@ func (c *conn) lastReply(status errcode.Code, applied uint64) {
 	if status != errcode.OK {
 		list = nil
 	}
-	c.srv.cfg.Counters.Add(CounterRefusals, uint64(len(list)))
+	if len(list) > 0 {
+		c.srv.cfg.Counters.Add(CounterRefusals, uint64(len(list)))
+	}
 	c.reply(Reply{Status: status, Applied: applied, Failures: uint32(len(list))})
 	c.send.out = AppendFailures(c.send.out, list)
 }
@@ -79,7 +81,7 @@ func (c *conn) read() error {
 	c.send.out = AppendFailures(c.send.out, c.failed.list)
 	chunk := min(c.head.Chunk, uint32(c.srv.cfg.ChunkBytes))
 	complete, err := c.send.payload(&c.mem, c.head.Length, chunk, crc, &c.failed, false, nil, c.payload)
-	c.srv.cfg.Counters.Add(CounterBytesOut, c.send.applied)
+	c.srv.bytesOut.Add(c.send.applied)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type Server struct {
 	wg       sync.WaitGroup
 	pending  atomic.Int64 // connections without a first header
 
+	requests, bytesIn, bytesOut atomic.Uint64
+
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
 	closed bool
@@ -78,12 +80,28 @@ func (s *Server) Addresses() []string {
 	return out
 }
 
-// Connections is how many inbound connections there are.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
+// Stats is what a server has done so far, and what it has now.
+type Stats struct {
+	Connections int    `json:"connections"`
+	Handshakes  int    `json:"handshakes"` // connections among them without a first header yet
+	Requests    uint64 `json:"requests"`
+	BytesIn     uint64 `json:"bytes_in"`  // applied by WRITEs
+	BytesOut    uint64 `json:"bytes_out"` // returned by READs
 }
+
+// Stats is a snapshot.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	n := len(s.conns)
+	s.mu.Unlock()
+	return Stats{
+		Connections: n, Handshakes: int(s.pending.Load()),
+		Requests: s.requests.Load(), BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(),
+	}
+}
+
+// Connections is how many inbound connections there are.
+func (s *Server) Connections() int { return s.Stats().Connections }
 
 // Close cuts all connections and waits until their handlers have left. It may be called again.
 func (s *Server) Close() {

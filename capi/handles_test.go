@@ -1,0 +1,193 @@
+package capi
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// The table against a map: what was inserted is found until it is removed, and never again afterwards, whatever index
+// its successors get.
+func TestTableAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := newTable[int](kindBatch)
+		table.rest = 3 // so that slots are used again soon
+		model := map[uint64]int{}
+		var order, gone []uint64
+		next := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"insert": func(t *rapid.T) {
+				for range rapid.IntRange(1, 8).Draw(t, "n") {
+					next++
+					h, err := table.insert(next)
+					require.NoError(t, err)
+					require.NotZero(t, h)
+					require.NotContains(t, model, h)
+					model[h] = next
+					order = append(order, h)
+				}
+			},
+			"remove": func(t *rapid.T) {
+				if len(order) == 0 {
+					t.Skip("nothing is live")
+				}
+				for range min(len(order), rapid.IntRange(1, 8).Draw(t, "n")) {
+					i := rapid.IntRange(0, len(order)-1).Draw(t, "which")
+					h := order[i]
+					order[i] = order[len(order)-1]
+					order = order[:len(order)-1]
+					v, is := table.remove(h)
+					require.Equal(t, live, is)
+					require.Equal(t, model[h], v)
+					delete(model, h)
+					gone = append(gone, h)
+				}
+			},
+			"": func(t *rapid.T) {
+				require.Equal(t, len(model), table.count())
+				for h, want := range model {
+					if v, is := table.lookup(h); is != live || v != want {
+						t.Fatalf("handle %#x: got %d, %d; want %d", h, v, is, want)
+					}
+				}
+				for _, h := range gone {
+					if _, is := table.lookup(h); is != closed {
+						t.Fatalf("removed handle %#x: %d", h, is)
+					}
+					if _, is := table.remove(h); is != closed {
+						t.Fatalf("removed handle %#x was removed again: %d", h, is)
+					}
+				}
+			},
+		})
+	})
+}
+
+func TestForeignHandles(t *testing.T) {
+	table := newTable[string](kindTask)
+	first, err := table.insert("first")
+	require.NoError(t, err)
+	for _, h := range []uint64{0, 1, ^uint64(0), first + 1, first &^ (0xf << 60), first | 1<<62, first + 1<<indexBits} {
+		_, is := table.lookup(h)
+		require.Equal(t, foreign, is, "%#x", h)
+		_, is = table.remove(h)
+		require.Equal(t, foreign, is, "%#x", h)
+	}
+	for bit := range 64 { // no single wrong bit leads to a value
+		_, is := table.lookup(first ^ 1<<bit)
+		require.NotEqual(t, live, is, "bit %d", bit)
+	}
+	v, is := table.lookup(first)
+	require.Equal(t, live, is)
+	require.Equal(t, "first", v)
+}
+
+// A freed slot rests: the next uses go elsewhere, so that one slot's generations last.
+func TestFreedSlotsRest(t *testing.T) {
+	table := newTable[int](kindBatch)
+	seen := map[uint64]bool{}
+	for i := range 4 * minRest {
+		h, err := table.insert(i)
+		require.NoError(t, err)
+		require.False(t, seen[h])
+		seen[h] = true
+		table.remove(h)
+	}
+	require.EqualValues(t, minRest, table.used.Load())
+	require.Zero(t, table.count())
+}
+
+func TestGenerationWraps(t *testing.T) {
+	table := newTable[int](kindBatch)
+	h, err := table.insert(1)
+	require.NoError(t, err)
+	table.remove(h)
+	table.find(h).generation.Store(maxGeneration)
+	for range minRest - 1 {
+		other, err := table.insert(0)
+		require.NoError(t, err)
+		table.remove(other)
+	}
+	again, err := table.insert(2)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, again>>indexBits&maxGeneration, "0 is no generation")
+	require.NotZero(t, again)
+}
+
+func TestRemoveIf(t *testing.T) {
+	table := newTable[int](kindBatch)
+	var handles []uint64
+	for i := range chunkSize + 10 {
+		h, err := table.insert(i)
+		require.NoError(t, err)
+		handles = append(handles, h)
+	}
+	table.removeIf(func(v int) bool { return v%2 == 1 })
+	for i, h := range handles {
+		_, is := table.lookup(h)
+		require.Equal(t, map[bool]verdict{true: closed, false: live}[i%2 == 1], is)
+	}
+}
+
+// Readers run against inserts and removes: each sees exactly the value of its handle or none. Of racing removers one
+// gets the value.
+func TestTableConcurrently(t *testing.T) {
+	table := newTable[uint64](kindBatch)
+	const perWorker = 2000
+	var wg sync.WaitGroup
+	var published [8]atomic.Uint64
+	var won atomic.Int64
+	for w := range published {
+		wg.Go(func() {
+			for i := range uint64(perWorker) {
+				h, err := table.insert(uint64(w)<<32 | i)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				published[w].Store(h)
+				if _, is := table.remove(h); is == live {
+					won.Add(1)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range perWorker {
+				h := published[w].Load()
+				if v, is := table.lookup(h); is == live && v>>32 != uint64(w) {
+					t.Errorf("handle %#x of worker %d gave a value of worker %d", h, w, v>>32)
+				}
+				if _, is := table.remove(h); is == live {
+					won.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, len(published)*perWorker, won.Load(), "each value was removed exactly once")
+	require.Zero(t, table.count())
+}
+
+func TestHandleLayout(t *testing.T) {
+	require.Equal(t, 64, 4+generationBits+indexBits)
+	require.Equal(t, indexBits, bits.Len(maxIndex))
+	table := newTable[int](kindBatch)
+	h, err := table.insert(1)
+	require.NoError(t, err)
+	require.Zero(t, testing.AllocsPerRun(100, func() { table.lookup(h) }))
+}
+
+func BenchmarkLookup(b *testing.B) {
+	table := newTable[int](kindBatch)
+	h, err := table.insert(1)
+	require.NoError(b, err)
+	for b.Loop() {
+		if _, is := table.lookup(h); is != live {
+			b.Fatal("lost")
+		}
+	}
+}
