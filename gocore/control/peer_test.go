@@ -86,7 +86,7 @@ func TestSessionSaysWhereAndWhen(t *testing.T) {
 	_, err = s.Ping(ctx)
 	// The answer may be as quick as the look at the context.
 	if err != nil {
-		requireCode(t, errcode.WaitTimeout, err)
+		requireCode(t, errcode.Deadline, err)
 	}
 	require.Empty(t, s.(*session).pings)
 }

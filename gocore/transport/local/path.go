@@ -72,9 +72,8 @@ func (p *Path) Post(post *transport.Post) {
 	p.mu.Lock()
 	if p.down {
 		r := p.lost()
-		p.reports.Add(1)
 		p.mu.Unlock()
-		go p.report(post, r)
+		go p.cfg.Sink.PostDone(p, post, r) // nobody waits for this one
 		return
 	}
 	p.waiting[post] = struct{}{}

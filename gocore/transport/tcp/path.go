@@ -73,10 +73,15 @@ func (p *Path) Info() transport.PathInfo {
 func (p *Path) Post(post *transport.Post) {
 	r := p.refuse(post)
 	p.mu.Lock()
-	if p.down || r.Code != errcode.OK {
-		if p.down && r.Code == errcode.OK {
+	if p.down {
+		if r.Code == errcode.OK {
 			r = p.lost(nil)
 		}
+		p.mu.Unlock()
+		go p.d.cfg.Sink.PostDone(p, post, r) // nobody waits for this one
+		return
+	}
+	if r.Code != errcode.OK {
 		p.reports.Add(1)
 		p.mu.Unlock()
 		go p.report(post, r)
