@@ -55,6 +55,7 @@ type pathState struct {
 	bytes   uint64 // given to it and not reported
 	posts   int
 	dirty   bool // something sent on it ended unanswered: it must be retired
+	proven  bool // the target answered on it, so it has seen the token
 	closing bool
 }
 

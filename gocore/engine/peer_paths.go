@@ -185,6 +185,9 @@ func (e *Engine) PathDown(path transport.Path, cause error) {
 	e.log.Debug("path down", "peer", p.instance.Short(), "cause", cause, "dirty", ps.dirty)
 	p.lastErr = cause
 	p.run(p.view.PathLost(e.now(), id, ps.dirty))
+	if !ps.dirty && !ps.proven { // the owner may never have seen the token, and would take us for a holder for ever
+		p.run(p.view.TokensUnused(e.now(), []types.PathID{id}))
+	}
 	p.pump()
 	p.mu.Unlock()
 	e.evict(p)

@@ -294,6 +294,7 @@ func (e *Engine) PostDone(path transport.Path, post *transport.Post, r transport
 	if ps := p.paths[path.ID()]; ps != nil {
 		ps.posts--
 		ps.bytes -= post.Bytes
+		ps.proven = ps.proven || r.Answered
 		if r.Sent && !r.Answered && !ps.dirty {
 			ps.dirty = true
 			ps.closing = true // nothing more goes out on it, and later WRITEs wait, before the path itself has ended
