@@ -1,0 +1,1 @@
+"""The `mooncake-te` command. Not part of the Python API: nothing here is imported by the package itself."""

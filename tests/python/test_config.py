@@ -1,0 +1,51 @@
+"""Arguments and environment to the JSON document."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import mooncake_te as te
+from conftest import ROOT
+from mooncake_te import _config
+
+
+def test_keys_are_those_of_the_core() -> None:
+    source = (ROOT / "gocore/config/config.go").read_text()
+    assert set(_config.KEYS) == set(re.findall(r"`json:\"(\w+)\"`", source))
+
+
+def test_precedence() -> None:
+    environment = {
+        "MOONCAKE_TE_DRAIN_MS": "7",
+        "MOONCAKE_TE_STALL_MS": "500",
+        "MC_TRANSFER_TIMEOUT": "9",
+        "MC_LOG_LEVEL": "WARN",
+    }
+    document = json.loads(_config.document({"drain_ms": 1, "listen": None}, {"drain_ms": 2, "crc": False}, environment))
+    assert document == {"drain_ms": 1, "crc": False, "stall_ms": 500, "log_level": "warning"}
+
+
+def test_lists_and_booleans_from_the_environment() -> None:
+    environment = {"MOONCAKE_TE_ADVERTISE": "a:1, b:2", "MOONCAKE_TE_CRC": "off"}
+    assert json.loads(_config.document({}, None, environment)) == {"advertise": ["a:1", "b:2"], "crc": False}
+
+
+def test_bad_environment_is_named_all_at_once() -> None:
+    with pytest.raises(te.InvalidArgument) as caught:
+        _config.document({}, None, {"MOONCAKE_TE_CRC": "perhaps", "MOONCAKE_TE_DRAIN_MS": "soon"})
+    assert "MOONCAKE_TE_CRC" in str(caught.value)
+    assert "MOONCAKE_TE_DRAIN_MS" in str(caught.value)
+
+
+def test_unknown_variable_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    assert _config.document({}, None, {"MOONCAKE_TE_TYPO": "1", "MOONCAKE_TE_LIBRARY": "x"}) == "{}"
+    assert "MOONCAKE_TE_TYPO" in caplog.text
+    assert "MOONCAKE_TE_LIBRARY" not in caplog.text
+
+
+def test_value_that_is_no_json() -> None:
+    with pytest.raises(te.InvalidArgument):
+        _config.document({"drain_ms": object()}, None, {})
