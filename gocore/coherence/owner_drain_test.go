@@ -215,11 +215,11 @@ func TestDeadSessionIsFencedAfterThreeHeartbeats(t *testing.T) {
 	r.got(r.SessionDown(r.now, peerA))
 	r.now += types.Second
 	r.got(r.SessionDown(r.now, peerA)) // the clock runs from the first
-	_, acts := r.drain(10*types.Second, id)
+	r.drain(10*types.Second, id)
 	r.localQuiet(id)
 	at, _ := r.NextWake()
 	require.Equal(t, start+3*types.Second, at)
-	acts = r.got(r.Tick(at))
+	acts := r.got(r.Tick(at))
 	require.Equal(t, []Action{KillConns{Peer: peerA, Tokens: []types.PathID{conn}}}, acts)
 	_, ok := r.TokenUsed(spare)
 	require.False(t, ok, "unused tokens are invalid at once")

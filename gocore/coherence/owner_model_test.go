@@ -26,7 +26,6 @@ type ownerModel struct {
 	alive  map[types.InstanceID]bool
 	tokens map[types.PathID]*modelToken // not gone
 	floors map[types.InstanceID]types.Version
-	floor  types.Version
 	drains map[DrainID]*modelDrain
 	asked  map[types.Nonce]DrainID
 

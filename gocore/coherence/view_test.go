@@ -328,7 +328,7 @@ func TestViewDoesNotAskInALoop(t *testing.T) {
 		for _, a := range acts {
 			require.IsType(t, Refresh{}, a)
 			n++
-			_, acts = adopt(t, v, now, describe(1+types.Version(n)))
+			adopt(t, v, now, describe(1+types.Version(n)))
 		}
 		now, _ = v.NextWake()
 		acts = v.Tick(now)

@@ -41,7 +41,6 @@ type peer struct {
 	notices map[uint64]*notice             // NOTIFY not acknowledged
 
 	connecting bool
-	refreshing bool
 	ended      bool // replaced, dead for good, or the engine is closing
 	endCode    errcode.Code
 	endErr     error // why

@@ -1,0 +1,54 @@
+# Everything a developer types. `make` alone lists the targets; .ci/ holds what they run.
+.DEFAULT_GOAL := help
+.PHONY: help setup library wheel demo test check lint format generate go-test py-test clean
+
+PYTHON ?= python3
+# What the wheel is made from, so that it is rebuilt only when something changed. Folders count: a file may have gone.
+SOURCES := $(shell find gocore capi verbs python/mooncake_te ! -name '*_test.go' ! -path '*__pycache__*' ! -name '*.so' \
+	2>/dev/null) go.mod go.sum hatch_build.py pyproject.toml README.md LICENSE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Debian packages, Go modules, Python environments (quick when all is there)
+	@.ci/setup.sh
+
+library: ## compile build/libmooncake_te.so
+	$(PYTHON) hatch_build.py build/libmooncake_te.so
+
+wheel: dist/.built ## build the wheel into dist/
+	@:
+dist/.built: $(SOURCES)
+	@rm -rf dist build/wheel && mkdir -p dist
+	"$$(.ci/venv test)/bin/python" -m build --wheel --no-isolation --outdir dist
+	@touch $@
+
+demo: ## a small language model, prefilled in one process and decoded in another (ZERO=1: negative control; JSON=FILE)
+	@.ci/setup.sh demo
+	@$(MAKE) --no-print-directory wheel
+	@PYTHON="$$(.ci/venv overlay)/bin/python" ZERO="$(ZERO)" JSON="$(JSON)" examples/llm_handoff/run.sh
+
+test: ## everything CI runs
+	@.ci/test
+
+check: ## lint and unit tests, under two minutes
+	@.ci/lint
+	go test -short ./...
+
+lint: ## every linter (one alone: .ci/lint PIECE)
+	@.ci/lint
+
+format: ## let the formatters rewrite the tree
+	@.ci/lint -fix gofmt ruff clang
+
+generate: ## write the code generated from proto/
+	@proto/generate.sh
+
+go-test: ## Go tests with the race detector and invariants
+	go test -race -tags invariants ./...
+
+py-test: wheel ## Python tests against the wheel (ARGS="-k name")
+	"$$(.ci/venv overlay)/bin/python" -m pytest $(ARGS)
+
+clean: ## remove what was built (not the cache outside the tree)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache python/mooncake_te/libmooncake_te.so
