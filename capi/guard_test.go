@@ -2,14 +2,10 @@ package capi
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,40 +39,6 @@ func TestPanicBecomesInternal(t *testing.T) {
 	rc = 0
 	func() { defer guard("fine", &rc) }()
 	require.EqualValues(t, errcode.OK, rc)
-}
-
-func TestErrorJSON(t *testing.T) {
-	decode := func(err error) (map[string]any, errcode.Code) {
-		text, code := errorJSON(err)
-		var m map[string]any
-		require.NoError(t, json.Unmarshal(text, &m), "%s", text)
-		require.NotContains(t, string(text), "\n")
-		return m, code
-	}
-	full := &errcode.Error{
-		Code: errcode.StaleInstance, Op: "submit", Segment: "s", Peer: "p", Device: "d", Path: "x",
-		Detail: `a "quoted" <b> & newline` + "\n", Hint: "h", Err: errors.New("below"),
-	}
-	m, code := decode(fmt.Errorf("outer: %w", full))
-	require.Equal(t, errcode.StaleInstance, code)
-	require.EqualValues(t, errcode.StaleInstance, m["code"])
-	delete(m, "code")
-	require.Equal(t, map[string]any{
-		"name": "STALE_INSTANCE", "op": "submit", "segment": "s", "peer": "p", "device": "d", "path": "x",
-		"detail": full.Detail + ": below", "hint": "h", "message": "outer: " + full.Error(),
-	}, m)
-
-	// One without a code, and one that claims success, are INTERNAL: a failure is never reported as TE_OK.
-	m, code = decode(errors.New("plain"))
-	require.Equal(t, errcode.Internal, code)
-	require.Equal(t, "plain", m["detail"])
-	_, code = decode(&errcode.Error{})
-	require.Equal(t, errcode.Internal, code)
-
-	m, _ = decode(errcode.New(errcode.InvalidArgument, "op", strings.Repeat("ä", maxErrorText)))
-	require.Less(t, len(m["message"].(string)), maxErrorText+16)
-	require.True(t, utf8.ValidString(m["detail"].(string)))
-	require.True(t, strings.HasSuffix(m["detail"].(string), " ..."))
 }
 
 func TestVerdicts(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"mooncake_te/gocore/types"
 )
 
-// drainRun is one drain (model tests/model/drain, proctype Drain): a set of ids that go from READY to gone together.
+// drainRun is one drain, proctype Drain of the model: a set of ids that go from READY to gone together.
 type drainRun struct {
 	id       DrainID
 	nonce    types.Nonce
@@ -41,7 +41,7 @@ type drainWait struct {
 // long holders may finish; 0 fences at once. The report comes as DrainDone.
 //
 // READY -> DRAINING, the new floor and the copy W of the holders are one step: whoever enters the holder set earlier
-// is asked, whoever enters it later gets the new floor.
+// is asked, whoever enters it later gets the new floor (model: drain.ready_to_draining).
 func (o *Owner) Drain(now types.Time, ids []types.BufferID, within types.Time) (DrainID, []Action, error) {
 	if err := o.drainable(ids); err != nil {
 		return 0, nil, err
@@ -176,7 +176,7 @@ func (d *drainRun) ask(now types.Time, peer types.InstanceID) Action {
 }
 
 // DrainAck takes a peer's promise. It leaves W once it has promised all that it was asked; it stays in G, since its
-// paths live on and the next drain must ask it again.
+// paths live on and the next drain must ask it again (model: drain.ack_taken).
 func (o *Owner) DrainAck(now types.Time, peer types.InstanceID, nonce types.Nonce, ids []types.BufferID) []Action {
 	d := o.byNonce[nonce]
 	if d == nil {
@@ -215,7 +215,7 @@ func (o *Owner) LocalQuiet(now types.Time, id types.BufferID) []Action {
 	return o.advance(now, e.drain)
 }
 
-// GateQuiet says that the gate of a fenced ID is empty. It is ignored before the fence.
+// GateQuiet says that the gate of a fenced ID is empty. It is ignored before the fence (model: drain.gate_quiet).
 func (o *Owner) GateQuiet(now types.Time, id types.BufferID) []Action {
 	return o.settle(now, id, false)
 }
@@ -244,7 +244,7 @@ func (o *Owner) settle(now types.Time, id types.BufferID, failed bool) []Action 
 	return append(out, o.advance(now, e.drain)...)
 }
 
-// advance does whatever has become possible in a drain.
+// advance does whatever has become possible in a drain (model: drain.wait_over).
 func (o *Owner) advance(now types.Time, d *drainRun) []Action {
 	if o.drains[d.id] == nil {
 		return nil
@@ -260,7 +260,8 @@ func (o *Owner) advance(now types.Time, d *drainRun) []Action {
 }
 
 // fence closes the gates of all ids, also when everyone acknowledged: a handler may still be inside a chunk. Whoever
-// did not acknowledge keeps its connections; it can do nothing more on these ids, and other ids are not its loss.
+// did not acknowledge keeps its connections; it can do nothing more on these ids, and other ids are not its loss
+// (model: drain.fence).
 func (o *Owner) fence(d *drainRun) []Action {
 	d.fencing = true
 	d.timedOut = sortedPeers(d.wait)
@@ -292,7 +293,7 @@ func (o *Owner) fence(d *drainRun) []Action {
 	return out
 }
 
-// finish ends the drain: the ids are gone (or quarantined), and the caller may have the memory back.
+// finish ends the drain: the ids are gone (or quarantined), and the caller may have the memory back (model: drain.ok).
 func (o *Owner) finish(now types.Time, d *drainRun) []Action {
 	delete(o.drains, d.id)
 	delete(o.byNonce, d.nonce)

@@ -36,7 +36,7 @@ type token struct {
 	killed  bool // connected and told to die
 }
 
-// retireRun is one RETIRE being answered (model tests/model/ghost, proctype Target).
+// retireRun is one RETIRE being answered, proctype Target of the model.
 type retireRun struct {
 	nonce   types.Nonce
 	waiting map[types.PathID]struct{}
@@ -47,7 +47,8 @@ const tokenLife = 30 * types.Second
 
 // Attach answers a handshake: it first makes the peer a holder and then samples floor and non-READY ids. It is
 // accepted inside a live session only, since it must be ordered against DRAIN. A peer with MaxTokens unused tokens
-// gets none; tokens whose ATTACHED was lost with an earlier session make room first.
+// gets none; tokens whose ATTACHED was lost with an earlier session make room first (model: drain.handshake,
+// replace.handshake).
 func (o *Owner) Attach(now types.Time, peer types.InstanceID, request types.Nonce, n int) []Action {
 	h := o.peers[peer]
 	if h == nil || !h.alive {
@@ -105,7 +106,8 @@ func (o *Owner) dropToken(t *token) {
 	}
 }
 
-// TokenUsed turns an unused token into a connection. While the peer's session is down it is refused, and stays good.
+// TokenUsed turns an unused token into a connection. While the peer's session is down it is refused, and stays good
+// (model: ghost.accept).
 func (o *Owner) TokenUsed(id types.PathID) (types.InstanceID, bool) {
 	t := o.tokens[id]
 	if t == nil || t.used || !t.holder.alive {
@@ -133,7 +135,7 @@ func (o *Owner) ConnGone(now types.Time, id types.PathID) []Action {
 	return o.pathsGone(now, t.holder)
 }
 
-// pathsGone follows the end of some of a peer's paths.
+// pathsGone follows the end of some of a peer's paths (model: ghost.retire_answered).
 func (o *Owner) pathsGone(now types.Time, h *holder) []Action {
 	var out []Action
 	h.retires = slices.DeleteFunc(h.retires, func(r *retireRun) bool {
@@ -165,7 +167,8 @@ func (o *Owner) pathsGone(now types.Time, h *holder) []Action {
 }
 
 // Retire makes tokens of this peer invalid for ever, kills their handlers and answers once these have left. Unknown
-// tokens, and tokens of others, count as retired. The same RETIRE may come again on every session.
+// tokens, and tokens of others, count as retired. The same RETIRE may come again on every session
+// (model: drain.retire, ghost.retire).
 func (o *Owner) Retire(now types.Time, peer types.InstanceID, nonce types.Nonce, tokens []types.PathID) []Action {
 	h := o.peers[peer]
 	if h == nil {
@@ -203,7 +206,7 @@ func (o *Owner) Retire(now types.Time, peer types.InstanceID, nonce types.Nonce,
 	return append(out, o.pathsGone(now, h)...)
 }
 
-// cutOff makes all tokens of a peer invalid and kills its connections.
+// cutOff makes all tokens of a peer invalid and kills its connections (model: drain.fence_dead).
 func (o *Owner) cutOff(now types.Time, h *holder) []Action {
 	var kill []types.PathID
 	for _, t := range h.tokens {

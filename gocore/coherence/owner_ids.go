@@ -59,7 +59,7 @@ func (e *ownedID) allows(peer types.InstanceID, op types.Op, off, n uint64) errc
 	return errcode.OK
 }
 
-// offer is what a peer is told about it, sampled now.
+// offer is what a peer is told about it, sampled now (model: drain.describe).
 func (e *ownedID) offer(now types.Version) Grant {
 	g := Grant{ID: e.id, Ranges: e.ranges, Perm: e.perm, Version: now}
 	reg := e.reg
@@ -108,7 +108,7 @@ func (e *ownedID) goneCode() errcode.Code {
 }
 
 // Describe samples the version and the listed buffers together. The buffers are shared between calls and must not be
-// changed.
+// changed (model: drain.describe).
 func (o *Owner) Describe() (types.Version, []descriptor.Buffer) {
 	if o.listing == nil {
 		o.listing = []descriptor.Buffer{}

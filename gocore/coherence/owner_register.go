@@ -17,7 +17,7 @@ type Registration struct {
 }
 
 // Register makes one ID per registration, in order, each READY. If any is listed, the batch takes one version and one
-// Publish; otherwise nobody else is told and the version stays.
+// Publish; otherwise nobody else is told and the version stays (model: drain.register).
 func (o *Owner) Register(_ types.Time, regs ...Registration) ([]types.BufferID, []Action) {
 	out := make([]types.BufferID, 0, len(regs))
 	listed := false

@@ -3,7 +3,7 @@ package coherence
 import "mooncake_te/gocore/types"
 
 // SessionUp says that a session with this peer was chosen, whether or not it had one before. What it has not
-// acknowledged is sent again.
+// acknowledged is sent again (model: drain.session_up).
 func (o *Owner) SessionUp(now types.Time, peer types.InstanceID) []Action {
 	h := o.peers[peer]
 	if h == nil {
@@ -21,7 +21,7 @@ func (o *Owner) SessionUp(now types.Time, peer types.InstanceID) []Action {
 }
 
 // SessionDown says that the peer has no session any more. Its paths live on; it is fenced if it does not come back
-// within three heartbeats.
+// within three heartbeats (model: drain.session_down).
 func (o *Owner) SessionDown(now types.Time, peer types.InstanceID) []Action {
 	h := o.peers[peer]
 	if h == nil || !h.alive {

@@ -70,8 +70,8 @@ func (s *Scheduler) Remove(t *Transfer) {
 func (s *Scheduler) Waiting(c types.Class) int { return s.classes[c].n }
 
 // Next gives the post whose turn it is, or nil. canPost looks at the floor of the chosen path, caps and the like; what it
-// refuses keeps its place in its batch, and the turn goes on. holdWrites leaves WRITEs where they are. The caller gives
-// the post to a path and calls Posted, or Requeue.
+// refuses keeps its place in its batch, and the turn goes on. holdWrites leaves WRITEs where they are
+// (model: ghost.later_write). The caller gives the post to a path and calls Posted, or Requeue.
 func (s *Scheduler) Next(now types.Time, holdWrites bool, canPost func(*Post) bool) *Post {
 	if s.call++; s.call == 1 {
 		s.turn = types.Bulk // without credit: the first turn goes to latency

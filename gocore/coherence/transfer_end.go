@@ -115,7 +115,7 @@ func (t *Transfer) addQuiet(id types.BufferID, n uint64) {
 	t.quiet = append(t.quiet, IDCount{ID: id, N: n})
 }
 
-// dropSlices ends all slices of a post that is on no path.
+// dropSlices ends all slices of a post that is on no path (model: drain.not_posted).
 func (t *Transfer) dropSlices(p *Post, code errcode.Code) {
 	for _, s := range p.Slices {
 		t.endSlice(s, t.unfinished(p.state.tainted), code, true)
@@ -157,7 +157,7 @@ func (t *Transfer) endUncut(match func(types.BufferID) bool, code errcode.Code) 
 }
 
 // finish returns Finished once, when every request has its outcome, local memory is quiet, and what was lost is retired
-// or has been waited for long enough.
+// or has been waited for long enough (model: ghost.unknown).
 func (t *Transfer) finish(now types.Time, acts []Action) []Action {
 	if t.finished || t.open > 0 || len(t.posted) > 0 || t.out > 0 {
 		return acts

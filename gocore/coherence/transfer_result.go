@@ -37,7 +37,7 @@ func (t *Transfer) unpost(p *Post) {
 	}
 }
 
-// answered takes a post whose slices completed, but for those in Failed.
+// answered takes a post whose slices completed, but for those in Failed (model: ghost.completed).
 func (t *Transfer) answered(now types.Time, p *Post, r Result) {
 	failed := r.Failed
 	kept := p.Slices[:0] // to be tried again; never overtakes the slice being looked at
@@ -79,7 +79,7 @@ func (t *Transfer) answered(now types.Time, p *Post, r Result) {
 	t.again(p)
 }
 
-// failedPost takes a post that did not complete as a whole.
+// failedPost takes a post that did not complete as a whole (model: drain.cut, ghost.lost).
 func (t *Transfer) failedPost(now types.Time, p *Post, r Result) {
 	landing := p.Op == types.Write && r.Sent && !r.Answered
 	if r.Sent && (!r.Answered || r.Applied > 0 || dirties(r.Code)) {
@@ -145,7 +145,7 @@ func (t *Transfer) giveUpBlocked(p *Post) {
 }
 
 // PathsRetired says that nothing of these paths can land any more: what was lost on them is queued again, or has its
-// remote quiet.
+// remote quiet (model: drain.retired).
 func (t *Transfer) PathsRetired(now types.Time, paths []types.PathID) []Action {
 	for _, p := range t.posted {
 		if slices.Contains(paths, p.Path) {
@@ -167,6 +167,7 @@ func (t *Transfer) PathsRetired(now types.Time, paths []types.PathID) []Action {
 	return t.finish(now, nil)
 }
 
+// release ends the wait of posts that were lost (model: ghost.retry).
 func (t *Transfer) release(back []*Post) {
 	for _, p := range back {
 		if !p.state.givenUp {

@@ -99,7 +99,7 @@ func (t *Transfer) Cancel(now types.Time, code errcode.Code) []Action {
 }
 
 // PeerReplaced ends all of it, because another instance answers at the peer's address. Nothing sent to the old one can
-// land any more, so remote quiet is immediate; local quiet is not.
+// land any more, so remote quiet is immediate; local quiet is not (model: replace.not_applied).
 func (t *Transfer) PeerReplaced(now types.Time) []Action {
 	t.replaced = true
 	acts := t.Cancel(now, errcode.StaleInstance)

@@ -95,14 +95,15 @@ func (v *View) Instance() types.InstanceID { return v.cfg.Instance }
 func (v *View) Descriptor() *descriptor.Descriptor { return v.desc }
 
 // Evictable reports whether the view may be forgotten: with a path (or a token for one) alive its promises must be
-// kept, and so must whatever still counts or is owed.
+// kept, and so must whatever still counts or is owed (model: drain.evict).
 func (v *View) Evictable() bool {
 	return len(v.paths) == 0 && v.attaching == 0 && v.total == 0 && len(v.retires) == 0 &&
 		len(v.owed) == 0 && len(v.acks) == 0
 }
 
 // Attaching adds n (also negative) to the count of handshakes whose tokens have not all become paths or been given to
-// TokensUnused: while there is one, the owner takes us for a holder and the view must not be evicted.
+// TokensUnused: while there is one, the owner takes us for a holder and the view must not be evicted
+// (model: drain.ask_path).
 func (v *View) Attaching(n int) {
 	v.attaching += n
 	if v.attaching < 0 {

@@ -23,7 +23,8 @@ type refreshState struct {
 	freshAt   types.Time // when the snapshot was last known to be the present one
 }
 
-// Adopt takes a descriptor over if it is of this instance, valid and newer. Compare and adopt is one step.
+// Adopt takes a descriptor over if it is of this instance, valid and newer. Compare and adopt is one step
+// (model: drain.adopt).
 func (v *View) Adopt(now types.Time, d *descriptor.Descriptor) (Change, []Action, error) {
 	r := &v.refresh
 	r.flying, r.forced = false, ""

@@ -17,7 +17,7 @@ type owedDrain struct {
 }
 
 // Enter makes n requests count on id, unless its gate is shut. They count until remote quiet, told by Leave. The ID need
-// not be known yet.
+// not be known yet (model: drain.enter).
 func (v *View) Enter(id types.BufferID, n uint64) errcode.Code {
 	if v.replaced {
 		return errcode.StaleInstance
@@ -62,7 +62,7 @@ func (v *View) Leave(now types.Time, id types.BufferID, n uint64) []Action {
 }
 
 // acknowledge promises for the life of our instance, on the session, or on the next one. Without any path the owner
-// fences nobody by waiting for us, and it asks again on the next session.
+// fences nobody by waiting for us, and it asks again on the next session (model: drain.acknowledge).
 func (v *View) acknowledge(a SendDrainAck, acts []Action) []Action {
 	if v.session {
 		v.stats.DrainsAcked++
@@ -82,7 +82,8 @@ func (v *View) dropMootAcks() {
 }
 
 // OnDrain shuts the gates of ids, also of ones never heard of, and acknowledges once nothing counts on any of them. What
-// waits or is queued on them ends by GrantResolved; what is on its way may finish, until CutOperations.
+// waits or is queued on them ends by GrantResolved; what is on its way may finish, until CutOperations
+// (model: drain.promise).
 func (v *View) OnDrain(
 	now types.Time, ids []types.BufferID, version types.Version, within types.Time, nonce types.Nonce,
 ) []Action {

@@ -33,7 +33,7 @@ type Binding struct {
 }
 
 // AdoptGrant takes a GRANT, made for us or asked for. One for an ID whose gate is shut is ignored: the DRAIN overtook
-// it on another session, and promises are for ever.
+// it on another session, and promises are for ever (model: drain.adopt).
 func (v *View) AdoptGrant(now types.Time, g Grant) []Action {
 	if v.replaced || v.closed.Has(g.ID) {
 		return nil
@@ -80,7 +80,8 @@ func (v *View) GrantRefused(now types.Time, id types.BufferID, code errcode.Code
 
 // Resolve says whether an operation may be bound to id. WaitTimeout means that it is not known, or only from knowledge
 // older than the floor of every path: the owner is being asked and GrantResolved will come. OK may also come with
-// actions: newer knowledge, for the paths with a higher floor, is then on its way and GrantResolved follows it.
+// actions: newer knowledge, for the paths with a higher floor, is then on its way and GrantResolved follows it
+// (model: replace.bind).
 func (v *View) Resolve(now types.Time, id types.BufferID) (Binding, errcode.Code, []Action) {
 	if v.replaced {
 		return Binding{}, errcode.StaleInstance, nil

@@ -16,7 +16,8 @@ type retire struct {
 	hold  bool // a WRITE may still land by these paths: later WRITEs wait
 }
 
-// PathUp takes a path whose handshake was answered with this floor and these IDs that take nothing new.
+// PathUp takes a path whose handshake was answered with this floor and these IDs that take nothing new
+// (model: drain.path_up, ghost.new_path).
 func (v *View) PathUp(now types.Time, path types.PathID, floor types.Version, nonReady []types.BufferID) []Action {
 	if v.replaced || v.retiring(path) { // a token that is being retired must not be used any more
 		return nil
@@ -42,7 +43,8 @@ func (v *View) floors() {
 	}
 }
 
-// MayPost is asked when posting, after the path was chosen: never at submission, for the floor belongs to the path.
+// MayPost is asked when posting, after the path was chosen: never at submission, for the floor belongs to the path
+// (model: drain.post, replace.post).
 func (v *View) MayPost(path types.PathID, bound types.Version) bool {
 	floor, up := v.paths[path]
 	return up && !v.replaced && bound >= floor
@@ -53,7 +55,7 @@ func (v *View) PathFloor(path types.PathID) types.Version { return v.paths[path]
 
 // PathLost takes a path away. Dirty: something was sent on it whose end was not answered, so it may still land, and the
 // owner must be asked to RETIRE it. Not dirty: the owner sees the close by itself. Saying it twice does nothing, so it
-// may be said at the first lost post, before the path itself has ended.
+// may be said at the first lost post, before the path itself has ended (model: drain.path_dropped, replace.path_gone).
 func (v *View) PathLost(now types.Time, path types.PathID, dirty bool) []Action {
 	delete(v.paths, path)
 	v.floors()
@@ -97,6 +99,7 @@ func (v *View) startRetire(paths []types.PathID, hold bool) []Action {
 	return acts
 }
 
+// sendRetire asks once per session (model: drain.ask_retire, ghost.ask_retire).
 func (v *View) sendRetire(r *retire) Action {
 	v.stats.RetiresSent++
 	return SendRetire{Nonce: r.nonce, Paths: slices.Clone(r.paths)}
@@ -112,7 +115,8 @@ func (v *View) nonce() types.Nonce {
 	}
 }
 
-// Retired takes RETIRED: nothing of those paths can land any more. An answer to nothing (sent twice) does nothing.
+// Retired takes RETIRED: nothing of those paths can land any more. An answer to nothing (sent twice) does nothing
+// (model: drain.retired, ghost.retired).
 func (v *View) Retired(now types.Time, nonce types.Nonce) []Action {
 	i := slices.IndexFunc(v.retires, func(r *retire) bool { return r.nonce == nonce })
 	if i < 0 {
@@ -128,12 +132,14 @@ func (v *View) Retired(now types.Time, nonce types.Nonce) []Action {
 	return acts
 }
 
-// WritesHeld reports whether later WRITEs to the peer must wait: one that was given up may still land over them.
+// WritesHeld reports whether later WRITEs to the peer must wait: one that was given up may still land over them
+// (model: ghost.later_write).
 func (v *View) WritesHeld() bool {
 	return slices.ContainsFunc(v.retires, func(r *retire) bool { return r.hold })
 }
 
-// SessionUp says on the new session again whatever is unanswered: RETIRE before acknowledgements, then queries.
+// SessionUp says on the new session again whatever is unanswered: RETIRE before acknowledgements, then queries
+// (model: drain.session_up, ghost.session_up).
 func (v *View) SessionUp(now types.Time) []Action {
 	if v.replaced {
 		return nil
@@ -156,7 +162,8 @@ func (v *View) SessionUp(now types.Time) []Action {
 	return v.refreshIfDue(now, acts)
 }
 
-// SessionDown loses what was under way on the session. Paths, promises and what is owed outlive it.
+// SessionDown loses what was under way on the session. Paths, promises and what is owed outlive it
+// (model: drain.session_down, ghost.session_down).
 func (v *View) SessionDown(now types.Time) []Action {
 	v.session = false
 	for _, w := range v.waiting {
@@ -167,7 +174,7 @@ func (v *View) SessionDown(now types.Time) []Action {
 }
 
 // Replaced takes the news that another instance answers at the peer's address, which it said itself: this one is gone,
-// nothing of it can be touched and nothing sent to it can land.
+// nothing of it can be touched and nothing sent to it can land (model: replace.replaced).
 func (v *View) Replaced(now types.Time) []Action {
 	if v.replaced {
 		return nil

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -131,7 +132,7 @@ type Explanation struct {
 	RemoteQuiet bool           `json:"remote_quiet"`
 	Peer        string         `json:"peer"`
 	WaitingFor  string         `json:"waiting_for,omitempty"`
-	Error       string         `json:"error,omitempty"`
+	Error       *errcode.Error `json:"error,omitempty"`
 }
 
 // ExplainJSON may be asked at any time.
@@ -152,7 +153,7 @@ func (b *Batch) ExplainJSON() ([]byte, error) {
 		}
 	}
 	if b.err != nil {
-		x.Error = b.err.Error()
+		errors.As(b.err, &x.Error)
 	}
 	if !b.final {
 		x.WaitingFor = p.waitingFor(b)

@@ -61,7 +61,7 @@ func (m *memory) drain(ids []types.BufferID, within time.Duration) (*Task, error
 	return d.task, nil
 }
 
-// drainDone forgets what is gone and tells whoever waits (model action: drain/ok).
+// drainDone forgets what is gone and tells whoever waits (model: drain.ok).
 func (m *memory) drainDone(a coherence.DrainDone) {
 	d := m.drains[a.Drain]
 	if d == nil {

@@ -35,11 +35,6 @@ func (e *Engine) Event(s control.Session, ev *controlpb.Event) {
 		})
 	case *controlpb.Event_Notify:
 		e.notified(s, k.Notify)
-	case *controlpb.Event_Bye:
-		e.owner(func(o *coherence.Owner, now types.Time) []coherence.Action { return o.PeerGone(now, id) })
-		if p := e.peerIfKnown(id); p != nil {
-			p.end(errcode.PeerDead, "the peer closed its engine")
-		}
 	default:
 		e.readerEvent(id, ev)
 	}

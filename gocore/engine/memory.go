@@ -269,7 +269,7 @@ func (m *memory) grantOf(id types.BufferID) *grant {
 
 // ---- transport.Memory
 
-// Instance is who we are.
+// Instance is who we are: transports refuse a request that names another target (model: replace.admit).
 func (m *memory) Instance() types.InstanceID { return m.e.instance }
 
 // Admit checks a new request: see transport.Memory.
@@ -284,7 +284,7 @@ func (m *memory) Admit(peer types.InstanceID, id types.BufferID, op types.Op, of
 	return g.covers(peer, op, off, n)
 }
 
-// Enter takes access to one chunk: see transport.Memory. (Model action: drain/chunk_enter.)
+// Enter takes access to one chunk: see transport.Memory (model: drain.chunk_enter, ghost.chunk_enter).
 func (m *memory) Enter(peer types.InstanceID, id types.BufferID, op types.Op, off, n uint64) (transport.Access, errcode.Code) {
 	g := m.grantOf(id)
 	if g == nil {
@@ -329,7 +329,7 @@ func (m *memory) Version(types.InstanceID) (version, floor types.Version) {
 
 // ---- transport.Admission
 
-// TokenUsed turns a token into a connection; the peer stays a holder until ConnGone.
+// TokenUsed turns a token into a connection; the peer stays a holder until ConnGone (model: ghost.accept).
 func (m *memory) TokenUsed(token types.PathID, conn transport.Conn) (types.InstanceID, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -61,7 +61,7 @@ func (m *memory) apply(a coherence.Action) {
 	}
 }
 
-// refuseNew turns READY into DRAINING where the data path looks (model action: drain/ready_to_draining).
+// refuseNew turns READY into DRAINING where the data path looks (model: drain.ready_to_draining).
 func (m *memory) refuseNew(ids []types.BufferID) {
 	for _, id := range ids {
 		if g := m.grantOf(id); g != nil {
@@ -74,7 +74,8 @@ func (m *memory) refuseNew(ids []types.BufferID) {
 	}
 }
 
-// closeGates is the fence of TCP and same-host paths: nobody enters another chunk, and who is inside leaves.
+// closeGates is the fence of TCP and same-host paths: nobody enters another chunk, and who is inside leaves
+// (model: drain.fence).
 func (m *memory) closeGates(ids []types.BufferID) {
 	for _, id := range ids {
 		quiet := func(now types.Time) []coherence.Action { return m.owner.GateQuiet(now, id) }
@@ -90,7 +91,8 @@ func (m *memory) closeGates(ids []types.BufferID) {
 	}
 }
 
-// whenQuiet feeds an event once a closed gate is empty; with a limit, another one if that takes too long.
+// whenQuiet feeds an event once a closed gate is empty; with a limit, another one if that takes too long
+// (model: drain.gate_quiet).
 func (m *memory) whenQuiet(g *gate.Gate, limit time.Duration, quiet, tooLong func(types.Time) []coherence.Action) {
 	if g.IsQuiet() {
 		m.feeds = append(m.feeds, quiet)

@@ -143,6 +143,9 @@ func (p *peer) pathFailed(err error) {
 	p.lastErr = err
 	wait := min(pathRetryMin<<min(p.dialFails-1, 8), pathRetryMax)
 	p.retryAt = p.e.now() + wait
+	if p.ended || p.e.ctx.Err() != nil {
+		return
+	}
 	p.e.log.Warn("no data path", "peer", p.instance.Short(), "attempt", p.dialFails, "error", err)
 	if p.dialFails >= pathAttempts && len(p.paths) == 0 {
 		p.dialFails = 0

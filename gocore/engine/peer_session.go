@@ -152,17 +152,28 @@ func (e *Engine) SessionUp(s control.Session, hello *controlpb.Hello) {
 func (e *Engine) SessionDown(s control.Session, err error) {
 	id := s.Peer()
 	e.metrics.Sessions.WithLabelValues("down").Inc()
+	// CLOSED is the peer's goodbye: its engine is closed for good, so nobody has to wait for it.
+	e.mu.Lock()
+	goodbye := errcode.Of(err) == errcode.Closed && !e.ended
+	e.mu.Unlock()
 	m := e.memory
 	m.mu.Lock()
 	if m.sessions[id] == s {
 		delete(m.sessions, id)
-		m.run(m.owner.SessionDown(e.now(), id))
+		if goodbye {
+			m.run(m.owner.PeerGone(e.now(), id))
+		} else {
+			m.run(m.owner.SessionDown(e.now(), id))
+		}
 	}
 	m.mu.Unlock()
 
 	p := e.peerIfKnown(id)
 	if p == nil {
 		return
+	}
+	if goodbye {
+		p.end(errcode.PeerDead, "the peer closed its engine")
 	}
 	p.mu.Lock()
 	if p.session == s {

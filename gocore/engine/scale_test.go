@@ -186,6 +186,21 @@ func TestRegisterCyclesLeaveNothingBehind(t *testing.T) {
 	require.Equal(t, 1, b.statusNow().Owner.Registrations)
 }
 
+// Peers that said goodbye are no holders any more, so a drain does not wait for them.
+func TestDrainAfterManyGoodbyes(t *testing.T) {
+	b := newRig(t)
+	remote := b.buffer(4096, types.RemoteAll)
+	for range 40 {
+		a := newRig(t)
+		local := a.buffer(4096, types.RemoteNone)
+		a.must(one(types.Read, a.open(b.address()), local.id, remote.id, 0, 0, 64))
+		a.Destroy()
+	}
+	report := b.drained([]types.BufferID{remote.id}, patience)
+	require.Empty(t, report.TimedOut)
+	require.Less(t, report.WaitedMS, 5000.0, "nobody is left to wait for")
+}
+
 func TestConnectCyclesLeaveNothingBehind(t *testing.T) {
 	b := newRig(t)
 	remote := b.buffer(4096, types.RemoteAll)

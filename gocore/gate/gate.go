@@ -4,7 +4,7 @@
 // quiet for ever and Quiet's channel is closed. Enter and Leave are one atomic operation each and never block or
 // allocate. A Gate must not be copied after first use.
 //
-// This is the "wait for handlers inside a chunk" of the drain (action gateQuiet of the model tests/model/drain).
+// This is the "wait for handlers inside a chunk" of the drain (model: drain.gate_quiet).
 package gate
 
 import (
@@ -34,7 +34,7 @@ func (g *Gate) EnterN(n uint64) bool {
 	return true
 }
 
-// Leave ends one Enter.
+// Leave ends one Enter (model: drain.chunk_leave, ghost.chunk_leave).
 func (g *Gate) Leave() { g.LeaveN(1) }
 
 // LeaveN ends n Enters. Leaving more often than entering is a bug of the caller and panics.

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _native
-from ._errors import InvalidArgument, InvalidType, PermissionDenied
+from ._errors import InvalidType, PermissionDenied
 from ._layout import Layout
 from ._memory import Memory
-from ._numbers import integer
 from ._remote import RemoteBuffer
 from ._status import DrainReport
 from ._task import Task, closed
@@ -158,7 +157,9 @@ class Buffer(Drainable):
 
     def _handle(self, id: int, perm: str, ranges: tuple[tuple[int, int], ...] | None) -> RemoteBuffer:
         info = self.engine.info
-        return RemoteBuffer(info.name, info.instance, id, self.nbytes, self.layout, perm, ranges, self.name)
+        return RemoteBuffer(
+            info.name or info.addresses[0], info.instance, id, self.nbytes, self.layout, perm, ranges, self.name
+        )
 
     def grant(
         self,
@@ -175,7 +176,7 @@ class Buffer(Drainable):
         length) in bytes; neither: all of it. ``to``: one peer (an opened Segment or an instance ID); None: whoever is
         handed the handle. ``perm``: "r", "w" or "rw"; None: what the buffer allows.
         """
-        return self.engine._grant(self, blocks, block_bytes, ranges, to, perm)
+        return self.engine._grant(self, blocks=blocks, block_bytes=block_bytes, ranges=ranges, to=to, perm=perm)
 
     @property
     def grants(self) -> list[Grant]:
@@ -269,26 +270,3 @@ class BufferView:
 
     def __repr__(self) -> str:
         return f"<BufferView {self.layout.describe()} of buffer {self.buffer.id}>"
-
-
-def merge_ranges(ranges: Sequence[Any], nbytes: int) -> tuple[tuple[int, int], ...]:
-    """Checks (offset, length) ranges and merges those that touch or overlap."""
-    checked = []
-    for i, entry in enumerate(ranges):
-        if not isinstance(entry, (tuple, list)) or len(entry) != 2:
-            raise InvalidType(f"ranges[{i}]: want (offset, length), got {entry!r}")
-        offset, length = integer(entry[0], f"ranges[{i}].offset"), integer(entry[1], f"ranges[{i}].length", minimum=1)
-        if offset + length > nbytes:
-            raise InvalidArgument(f"ranges[{i}]: bytes {offset} .. {offset + length} are outside {nbytes} bytes")
-        checked.append((offset, length))
-    if not checked:
-        raise InvalidArgument("ranges: the list is empty")
-    checked.sort()
-    merged = [checked[0]]
-    for offset, length in checked[1:]:
-        last, size = merged[-1]
-        if offset <= last + size:
-            merged[-1] = (last, max(size, offset + length - last))
-        else:
-            merged.append((offset, length))
-    return tuple(merged)

@@ -89,6 +89,8 @@ def from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], li
             named[variable] = (key, KEYS[key])
         else:
             _logger.warning("%s is not a setting of mooncake_te; it is ignored", variable)
+    if named:
+        _logger.info("settings from the environment: %s", ", ".join(named))
     for variable, (key, read) in named.items():
         text = environment[variable]
         try:

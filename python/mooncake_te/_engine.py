@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import threading
 from array import array
@@ -14,10 +13,10 @@ from typing import Any
 
 from . import _abi, _config, _owned
 from ._batch import Batch
-from ._blocks import Selection
-from ._buffer import Buffer, Drainable, Grant, merge_ranges
+from ._buffer import Buffer, Drainable, Grant
 from ._core import Core
-from ._errors import Closed, InvalidArgument, InvalidType, PermissionDenied, TransferError
+from ._errors import Closed, InvalidArgument, InvalidType, TransferError
+from ._grants import make_grant
 from ._numbers import milliseconds
 from ._registration import Registering, prepare
 from ._registry import Registry
@@ -192,53 +191,8 @@ class Engine:
         with self._lock:
             return self._registry.find(low, high)
 
-    def _grant(
-        self,
-        buffer: Buffer,
-        blocks: Any,
-        block_bytes: int | None,
-        ranges: Any,
-        to: Segment | str | None,
-        perm: str | None,
-    ) -> Grant:
-        buffer.require_open()
-        if buffer.mode == "none":
-            raise PermissionDenied(f"grant: {buffer!r} was registered with remote=False")
-        if perm is None:
-            perm = buffer.perm
-        elif perm not in _abi.PERMISSIONS:
-            raise InvalidArgument(f"perm: {perm!r} is not one of 'r', 'w', 'rw'")
-        elif not set(perm) <= set(buffer.perm):
-            raise PermissionDenied(f"perm={perm!r}: {buffer!r} allows {buffer.perm!r} at most")
-        if blocks is not None and ranges is not None:
-            raise InvalidArgument("grant: give blocks or ranges, not both")
-        if ranges is None and blocks is None:
-            ranges = [(0, buffer.nbytes)]
-        elif blocks is not None:
-            here = Selection(blocks=blocks, block_bytes=block_bytes).apply(buffer.layout, buffer.layout)
-            ranges = [(offset, here.lengths[0]) for offset in here.into]
-        merged = merge_ranges(ranges, buffer.nbytes)
-        peer = _instance_of(to)
-        offsets, lengths = array("Q", [r[0] for r in merged]), array("Q", [r[1] for r in merged])
-        out, library = ctypes.c_uint64(), self._core.library
-        library.check(
-            library.te_buffer_grant(
-                self._core.handle,
-                buffer.id,
-                offsets.buffer_info()[0],
-                lengths.buffer_info()[0],
-                len(merged),
-                _abi.PERMISSIONS[perm],
-                peer.encode() if peer else None,
-                ctypes.byref(out),
-            )
-        )
-        grant = Grant(buffer, out.value, merged, peer, perm)
-        with self._lock:
-            if buffer.closed:  # its drain, which began meanwhile, takes the grant along
-                grant._state, grant._drain = buffer._state, buffer._drain
-            buffer._grants.add(grant)
-        return grant
+    def _grant(self, buffer: Buffer, **keywords: Any) -> Grant:
+        return make_grant(self, buffer, **keywords)
 
     # ---- drain ---------------------------------------------------------------------------------------------------
 
@@ -410,15 +364,3 @@ class Engine:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"at {', '.join(self._info.addresses)}"
         return f"<Engine {self.name!r} {state}, instance {self.instance[:8]}>"
-
-
-def _instance_of(to: Segment | str | None) -> str | None:
-    if to is None:
-        return None
-    if isinstance(to, Segment):
-        return to.instance
-    if isinstance(to, str):
-        if len(to) == 32 and all(digit in "0123456789abcdef" for digit in to):
-            return to
-        raise InvalidArgument(f"to: want an instance ID of 32 hexadecimal digits, got {to!r}")
-    raise InvalidType(f"to: want a Segment or an instance ID, got {type(to).__name__}")

@@ -26,7 +26,7 @@ class RemoteBuffer:
     """
 
     segment: str
-    """Name of the owner's segment."""
+    """Name of the owner's engine, or its first address if it has none."""
     instance: str
     """The owner's instance ID, 32 hexadecimal digits."""
     id: int

@@ -171,7 +171,9 @@ class Segment:
         self._state = self._query()
         if remote.instance == self.instance:
             return
-        if remote.segment != self.name:
+        label = self._state.get("label")
+        # Engines without a name are known by an address, which tells nothing about who is there now.
+        if label and ":" not in remote.segment and remote.segment != label:
             raise InvalidArgument(
                 f"{remote!r} belongs to segment {remote.segment!r}, this is {self.name!r}", segment=self.name
             )

@@ -49,7 +49,7 @@ def make_engine() -> Iterator[Callable[..., te.Engine]]:
     """Makes engines that are closed at the end, peers' acknowledgements not waited for."""
     engines: list[te.Engine] = []
 
-    def make(name: str = "engine", **settings: Any) -> te.Engine:
+    def make(name: str | None = "engine", **settings: Any) -> te.Engine:
         engine = te.Engine(name, **settings)
         engines.append(engine)
         return engine

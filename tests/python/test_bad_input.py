@@ -247,6 +247,16 @@ def test_handle_of_another_instance(pair, local: te.Buffer, remote: te.RemoteBuf
         pair.peer.read(into=two, from_=[remote, old])
 
 
+def test_handles_of_engines_without_a_name(make_engine: Callable[..., te.Engine], local: te.Buffer) -> None:
+    nameless = make_engine(None)
+    peer = local.engine.open(nameless.address)
+    handle = nameless.register(bytearray(1000)).remote()
+    assert handle.segment == nameless.address == peer.name
+    peer.read(into=local, from_=handle).wait(timeout=30)
+    with pytest.raises(te.StaleInstance):
+        peer.read(into=local, from_=replace(handle, instance="0123456789abcdef" * 2))
+
+
 def test_handle_of_a_buffer_that_never_was(pair, local: te.Buffer, remote: te.RemoteBuffer) -> None:
     with pytest.raises(te.StaleBuffer):
         pair.peer.read(into=local, from_=replace(remote, id=999_999)).wait(timeout=30)

@@ -40,6 +40,13 @@ def test_bad_environment_is_named_all_at_once() -> None:
     assert "MOONCAKE_TE_DRAIN_MS" in str(caught.value)
 
 
+def test_what_comes_from_the_environment_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mooncake_te")
+    _config.document({}, None, {"MOONCAKE_TE_PSK": "very secret indeed", "MC_LOG_LEVEL": "INFO"})
+    assert "MC_LOG_LEVEL, MOONCAKE_TE_PSK" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_unknown_variable_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     assert _config.document({}, None, {"MOONCAKE_TE_TYPO": "1", "MOONCAKE_TE_LIBRARY": "x"}) == "{}"
     assert "MOONCAKE_TE_TYPO" in caplog.text

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import mooncake_te as te
-from mooncake_te._buffer import merge_ranges
+from mooncake_te._grants import merge_ranges
 
 
 def test_close_is_acknowledged_and_final(pair) -> None:

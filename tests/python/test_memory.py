@@ -162,6 +162,7 @@ class TestTorch:
         assert "detach" in (describe(tensor).readonly or "")
         assert describe(tensor.detach()).readonly is None
 
+    @pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:torch.quantize_per_tensor")
     def test_refused_by_name(self) -> None:
         torch = self.torch
         with pytest.raises(te.InvalidArgument, match="meta tensor"):
