@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists the targets; .ci/ holds what they run.
 .DEFAULT_GOAL := help
-.PHONY: help setup library wheel demo test check lint format generate go-test py-test clean
+.PHONY: help setup library wheel demo test check lint format generate go-test py-test fuzz bench bench-peers clean
 
 PYTHON ?= python3
 # What the wheel is made from, so that it is rebuilt only when something changed. Folders count: a file may have gone.
@@ -49,6 +49,18 @@ go-test: ## Go tests with the race detector and invariants
 
 py-test: wheel ## Python tests against the wheel (ARGS="-k name")
 	"$$(.ci/venv overlay)/bin/python" -m pytest $(ARGS)
+
+fuzz: ## every fuzz target, 60 s in all (SECONDS=n)
+	@.ci/fuzz $(or $(SECONDS),60)
+
+bench: ## speed beside plain C, memcpy and what bench-peers installed (ARGS="--runs 3 --only W1,W5a --out DIR")
+	@tests/bench/run.sh $(ARGS)
+
+bench-peers: ## install stock Mooncake and NIXL wheels for bench, in an environment of their own
+	@tests/bench/peers.sh
+
+model: ## the protocol's Spin models and their mutants, at the bound of CI (all of it: tests/model/check --full)
+	@tests/model/check
 
 clean: ## remove what was built (not the cache outside the tree)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache python/mooncake_te/libmooncake_te.so

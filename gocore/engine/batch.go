@@ -167,6 +167,7 @@ func (b *Batch) finish() {
 		return
 	}
 	b.final = true
+	b.peer.unfinished--
 	outcome, cause := b.t.Outcome()
 	if outcome == types.Completed {
 		b.err = nil

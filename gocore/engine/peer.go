@@ -36,13 +36,14 @@ type peer struct {
 	dialFails int         // in a row
 	retryAt   types.Time  // not before: the next attempt after a failed one
 
-	live    map[*coherence.Transfer]*Batch // not settled
-	waiters map[types.BufferID][]*Batch    // batches that wait for an answer about this ID
-	notices map[uint64]*notice             // NOTIFY not acknowledged
+	live       map[*coherence.Transfer]*Batch // not settled
+	unfinished int                            // of these, those that are not final
+	waiters    map[types.BufferID][]*Batch    // batches that wait for an answer about this ID
+	notices    map[uint64]*notice             // NOTIFY not acknowledged
 
 	connecting bool
-	ended      bool // replaced, dead for good, or the engine is closing
-	endCode    errcode.Code
+	ended      bool  // replaced, closed, or our engine is closing
+	vanished   bool  // and nothing of it is left
 	endErr     error // why
 	timer      *time.Timer
 	lastErr    error // of the last attempt to reach it
@@ -265,7 +266,7 @@ func (p *peer) onTimer() {
 // arm sets the timer for whatever comes next. Callers hold mu.
 func (p *peer) arm() {
 	wait := time.Duration(-1)
-	if len(p.live) > 0 {
+	if p.unfinished > 0 {
 		wait = tick
 	}
 	if at, ok := p.view.NextWake(); ok {
@@ -274,35 +275,41 @@ func (p *peer) arm() {
 			wait = d
 		}
 	}
-	if wait < 0 || p.ended && len(p.live) == 0 {
+	if wait < 0 || p.ended && p.unfinished == 0 {
 		p.timer.Stop()
 		return
 	}
 	p.timer.Reset(wait)
 }
 
-// end closes everything of this peer for good: it was replaced, or the engine closes.
-func (p *peer) end(code errcode.Code, detail string) {
+// end closes everything of this peer for good, with what was sent to it left open: the engine closes.
+func (p *peer) end(code errcode.Code, detail string) { p.finish(code, detail, false) }
+
+// vanish is end for an instance that is known to be gone: nothing sent to it can land any more.
+func (p *peer) vanish(code errcode.Code, detail string) { p.finish(code, detail, true) }
+
+func (p *peer) finish(code errcode.Code, detail string, vanished bool) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if !p.ended {
-		p.ended, p.endCode = true, code
+		p.ended = true
 		p.endErr = p.error(code, "reach peer", detail)
 		close(p.gone)
 	}
-	now := p.e.now()
-	if code == errcode.StaleInstance {
+	p.failAll(code, detail)
+	if vanished && !p.vanished {
+		p.vanished = true
+		now := p.e.now()
 		p.run(p.view.Replaced(now))
 		for t, b := range p.live {
 			p.runFor(t, t.PeerReplaced(now))
 			p.settle(b)
 		}
 	}
-	p.failAll(code, detail)
 	for id := range p.paths {
 		p.killPath(id, p.endErr)
 	}
 	p.arm()
-	p.mu.Unlock()
 }
 
 // failAll ends every live transfer and notification with a reason. Callers hold mu.

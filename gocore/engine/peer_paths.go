@@ -96,7 +96,7 @@ func (p *peer) dial(token types.PathID, data []string, floor types.Version, nonR
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dialing--
-	if !p.ended || p.endCode != errcode.StaleInstance {
+	if !p.vanished {
 		p.view.Attaching(-1)
 	}
 	if err == nil && p.ended {

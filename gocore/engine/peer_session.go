@@ -104,10 +104,18 @@ func (p *peer) giveUp(err error) {
 	p.failAll(errcode.PeerDead, sprintf("no session for three heartbeats: %v", err))
 }
 
-// replaced: another instance answers at this peer's address.
+// replaced: another instance answers at an address that this peer itself told. With a live session that proves nothing:
+// the peer is there, whoever shares its address now.
 func (e *Engine) replaced(p *peer, present types.InstanceID) {
+	p.mu.Lock()
+	alive := p.session != nil
+	p.mu.Unlock()
+	if alive {
+		e.log.Warn("another instance answers at the address of a live peer", "peer", p.instance.Short(), "present", present.Short())
+		return
+	}
 	e.log.Info("peer was replaced", "peer", p.instance.Short(), "present", present.Short())
-	p.end(errcode.StaleInstance, sprintf("instance %s answers at its address now", present))
+	p.vanish(errcode.StaleInstance, sprintf("instance %s answers at its address now", present))
 	e.evict(p)
 }
 
@@ -140,7 +148,7 @@ func (e *Engine) SessionUp(s control.Session, hello *controlpb.Hello) {
 	p.run(p.view.SessionUp(now))
 	p.run(p.view.Heartbeat(now, types.Version(hello.GetVersion()), types.Version(hello.GetFloor())))
 	if p.attaching != 0 {
-		p.sendAttach() // unanswered in the session before; the owner takes the same request once
+		p.sendAttach() // unanswered in the session before; tokens that got lost with it make room for new ones
 	}
 	for _, n := range p.notices {
 		p.send(n.event)
@@ -152,7 +160,8 @@ func (e *Engine) SessionUp(s control.Session, hello *controlpb.Hello) {
 func (e *Engine) SessionDown(s control.Session, err error) {
 	id := s.Peer()
 	e.metrics.Sessions.WithLabelValues("down").Inc()
-	// CLOSED is the peer's goodbye: its engine is closed for good, so nobody has to wait for it.
+	// CLOSED is the peer's goodbye: it has fenced all its memory and is closed for good, so nothing can land there any
+	// more and nobody has to wait for it.
 	e.mu.Lock()
 	goodbye := errcode.Of(err) == errcode.Closed && !e.ended
 	e.mu.Unlock()
@@ -173,7 +182,7 @@ func (e *Engine) SessionDown(s control.Session, err error) {
 		return
 	}
 	if goodbye {
-		p.end(errcode.PeerDead, "the peer closed its engine")
+		p.vanish(errcode.PeerDead, "the peer closed its engine")
 	}
 	p.mu.Lock()
 	if p.session == s {

@@ -23,6 +23,7 @@ func (p *peer) submit(b *Batch, s *Submission) error {
 	b.t = coherence.NewTransfer(now, p.e.transferConfig(s, now), b.reqs)
 	b.words.bytesTotal = b.t.Bytes()
 	p.live[b.t] = b
+	p.unfinished++
 	if len(b.waiting) == 0 {
 		p.start(b)
 	}

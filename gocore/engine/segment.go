@@ -157,14 +157,10 @@ func (e *Engine) fetch(ctx context.Context, p *peer, name string) (types.Version
 
 func (e *Engine) tryReach(ctx context.Context, name string) (*peer, types.Version, error) {
 	if p := e.peerByName(name); p != nil { // asked by instance, so a replaced one says so
-		version, err := e.fetch(ctx, p, name)
-		if err == nil {
+		if version, err := e.fetch(ctx, p, name); err == nil {
 			return p, version, nil
 		}
-		var stale *control.StaleInstanceError
-		if errors.As(err, &stale) {
-			e.replaced(p, stale.Present)
-		}
+		// Another instance at this name does not end the old one: a name may move while its first bearer lives on.
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, config.Millis(e.cfg.DialTimeoutMS))
 	defer cancel()
