@@ -54,11 +54,55 @@ func (s *idSet) Add(id types.BufferID) {
 	}
 }
 
-// AddAll makes all ids members.
+// AddAll makes all ids members. It costs what sorting them and one walk over the set cost, however they lie: the list
+// may come from a peer.
 func (s *idSet) AddAll(ids []types.BufferID) {
-	for _, id := range ids {
-		s.Add(id)
+	if len(ids) < 8 {
+		for _, id := range ids {
+			s.Add(id)
+		}
+		return
 	}
+	sorted := slices.Clone(ids)
+	slices.Sort(sorted)
+	merged := make([]idSpan, 0, len(s.spans)+8)
+	old := s.spans
+	s.n = 0
+	take := func(next idSpan) {
+		if last := len(merged) - 1; last >= 0 && (next.lo <= merged[last].hi || next.lo-1 == merged[last].hi) {
+			merged[last].hi = max(merged[last].hi, next.hi)
+			return
+		}
+		merged = append(merged, next)
+	}
+	for len(old) > 0 || len(sorted) > 0 {
+		if len(sorted) == 0 || len(old) > 0 && old[0].lo <= sorted[0] {
+			take(old[0])
+			old = old[1:]
+		} else {
+			take(idSpan{sorted[0], sorted[0]})
+			sorted = sorted[1:]
+		}
+	}
+	s.spans = merged
+	for _, sp := range merged {
+		s.n += uint64(sp.hi-sp.lo) + 1
+	}
+}
+
+// coarsen keeps at most limit spans by filling the lowest holes. For sets in which more members are harmless.
+func (s *idSet) coarsen(limit int) {
+	over := len(s.spans) - limit
+	if over <= 0 {
+		return
+	}
+	over = min(over+limit/2, len(s.spans)-1) // with room to grow, so that it is not done each time
+	low := idSpan{s.spans[0].lo, s.spans[over].hi}
+	for _, sp := range s.spans[:over+1] {
+		s.n -= uint64(sp.hi-sp.lo) + 1
+	}
+	s.n += uint64(low.hi-low.lo) + 1
+	s.spans = slices.Replace(s.spans, 0, over+1, low)
 }
 
 // Len counts the members.

@@ -10,6 +10,7 @@ import (
 const (
 	DefaultHeartbeat       = types.Second
 	DefaultMaxTokens       = 64
+	DefaultMaxPaths        = 256
 	DefaultRememberRevoked = 65536
 	deadHeartbeats         = 3
 )
@@ -26,6 +27,9 @@ type OwnerConfig struct {
 	Random func() uint64
 	// MaxTokens caps the tokens of one peer that no connection has shown yet. Default 64.
 	MaxTokens int
+	// MaxPaths caps what one peer holds in all, tokens and connections, so that no peer takes every connection of the
+	// data port. Default 256.
+	MaxPaths int
 	// RememberRevoked caps how many intervals of revoked grant IDs are remembered, only to answer REVOKED instead of
 	// STALE_BUFFER. Default 65536.
 	RememberRevoked int
@@ -68,6 +72,9 @@ func NewOwner(cfg OwnerConfig) *Owner {
 	}
 	if cfg.MaxTokens <= 0 {
 		cfg.MaxTokens = DefaultMaxTokens
+	}
+	if cfg.MaxPaths <= 0 {
+		cfg.MaxPaths = DefaultMaxPaths
 	}
 	if cfg.RememberRevoked <= 0 {
 		cfg.RememberRevoked = DefaultRememberRevoked

@@ -186,7 +186,11 @@ func (o *Owner) DrainAck(now types.Time, peer types.InstanceID, nonce types.Nonc
 	if w == nil {
 		return nil
 	}
-	w.acked.AddAll(ids)
+	asked := slices.DeleteFunc(slices.Clone(ids), func(id types.BufferID) bool {
+		_, found := slices.BinarySearch(w.ids, id)
+		return !found // a promise that nobody asked for means nothing
+	})
+	w.acked.AddAll(asked)
 	for _, id := range w.ids {
 		if !w.acked.Has(id) {
 			return nil
@@ -195,6 +199,22 @@ func (o *Owner) DrainAck(now types.Time, peer types.InstanceID, nonce types.Nonc
 	o.leaveWait(d, peer)
 	d.acked = append(d.acked, peer)
 	return o.advance(now, d)
+}
+
+// Hasten lets no running drain wait for longer than within from now: the owner is closing.
+func (o *Owner) Hasten(now, within types.Time) []Action {
+	limit := later(now, max(within, 0))
+	var out []Action
+	for _, id := range sortedDrainIDs(o.drains) {
+		d := o.drains[id]
+		if d == nil || d.fencing || d.deadline <= limit { // an earlier one of this loop may have ended it
+			continue
+		}
+		d.deadline = limit
+		o.timers.add(limit, d, nil)
+		out = append(out, o.advance(now, d)...)
+	}
+	return out
 }
 
 func (o *Owner) leaveWait(d *drainRun, peer types.InstanceID) {

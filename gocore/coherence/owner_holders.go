@@ -59,6 +59,7 @@ func (o *Owner) Attach(now types.Time, peer types.InstanceID, request types.Nonc
 		o.evictTokens(now, h, h.unused+n-o.cfg.MaxTokens)
 		n = min(n, o.cfg.MaxTokens-h.unused)
 	}
+	n = max(min(n, o.cfg.MaxPaths-len(h.tokens)), 0)
 	ids := make([]types.PathID, 0, n)
 	for range n {
 		id := types.PathID(o.random())
@@ -156,7 +157,7 @@ func (o *Owner) pathsGone(now types.Time, h *holder) []Action {
 		return out
 	}
 	// It has left G: nothing of it can come any more, so no drain waits for it.
-	for _, id := range sortedDrains(h.waiting) {
+	for _, id := range sortedDrainIDs(h.waiting) {
 		d := h.waiting[id]
 		o.leaveWait(d, h.peer)
 		d.fenced = append(d.fenced, h.peer)
@@ -256,7 +257,7 @@ func sortedPeers[V any](m map[types.InstanceID]V) []types.InstanceID {
 	return out
 }
 
-func sortedDrains(m map[DrainID]*drainRun) []DrainID {
+func sortedDrainIDs(m map[DrainID]*drainRun) []DrainID {
 	out := make([]DrainID, 0, len(m))
 	for id := range m {
 		out = append(out, id)

@@ -14,7 +14,7 @@ func (o *Owner) SessionUp(now types.Time, peer types.InstanceID) []Action {
 	h.session++
 	h.fenceAt = 0
 	var out []Action
-	for _, id := range sortedDrains(h.waiting) {
+	for _, id := range sortedDrainIDs(h.waiting) {
 		out = append(out, h.waiting[id].ask(now, peer))
 	}
 	return out

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"container/heap"
+	"slices"
 
 	"mooncake_te/gocore/types"
 )
@@ -26,9 +27,22 @@ func (t ownerTimer) live() bool {
 type ownerTimers struct {
 	heap  timerHeap
 	order uint64
+	limit int // size at which those that mean nothing any more are thrown out
+}
+
+// compact keeps the heap within twice of what is live: a drain that ended long before its deadline must not keep its
+// timer, and with it its ids, until then.
+func (ts *ownerTimers) compact() {
+	if len(ts.heap) < max(ts.limit, 32) {
+		return
+	}
+	ts.heap = slices.DeleteFunc(ts.heap, func(t ownerTimer) bool { return !t.live() })
+	heap.Init(&ts.heap)
+	ts.limit = 2 * len(ts.heap)
 }
 
 func (ts *ownerTimers) add(at types.Time, d *drainRun, h *holder) {
+	ts.compact()
 	ts.order++
 	heap.Push(&ts.heap, ownerTimer{at: at, order: ts.order, drain: d, holder: h})
 }

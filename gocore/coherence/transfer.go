@@ -85,7 +85,7 @@ type IDCount struct {
 // failure is what became of a request that was not completed. The array of them is made at the first failure.
 type failure struct {
 	outcome types.Outcome
-	code    int16
+	code    errcode.Code
 }
 
 // Transfer decides the life of one batch: one peer, one direction. Requests are cut into posts one at a time, as there
@@ -96,6 +96,7 @@ type failure struct {
 type Transfer struct {
 	cfg    TransferConfig
 	reqs   []Request
+	count  int    // of them
 	total  uint64 // bytes
 	target uint64 // bytes of one post
 
@@ -146,7 +147,7 @@ type Transfer struct {
 // bounds, and each was entered on its ID's gate.
 func NewTransfer(now types.Time, cfg TransferConfig, reqs []Request) *Transfer {
 	cfg.setDefaults()
-	t := &Transfer{cfg: cfg, reqs: reqs, uncut: len(reqs), open: len(reqs), progressAt: now, sampledAt: now}
+	t := &Transfer{cfg: cfg, reqs: reqs, count: len(reqs), uncut: len(reqs), open: len(reqs), progressAt: now, sampledAt: now}
 	for i := range reqs {
 		t.total += reqs[i].Len
 	}
@@ -167,7 +168,7 @@ func (t *Transfer) Bytes() uint64 { return t.total }
 func (t *Transfer) BytesDone() uint64 { return t.bytes }
 
 // Requests is how many there are.
-func (t *Transfer) Requests() int { return len(t.reqs) }
+func (t *Transfer) Requests() int { return t.count }
 
 // Posts counts what was posted, Retries those that were queued again.
 func (t *Transfer) Posts() uint64 { return t.posts }
@@ -191,9 +192,19 @@ func (t *Transfer) RemoteQuiet() bool { return t.finished && len(t.lost) == 0 }
 // Transfer must be kept and fed PathsRetired, because its requests count on their gates. Call TakeQuiet first.
 func (t *Transfer) Settled() bool { return t.RemoteQuiet() && t.out == 0 }
 
+// ReleaseRequests lets go of the array that NewTransfer was given, for the next batch. Only of a Transfer that is Settled
+// and is fed nothing any more; it may still be asked.
+func (t *Transfer) ReleaseRequests() {
+	if !t.Settled() {
+		t.misused("ReleaseRequests before the Transfer is settled")
+		return
+	}
+	t.reqs = nil
+}
+
 // Outcome of the batch and the cause of its first failure; Pending until it is final.
 func (t *Transfer) Outcome() (types.Outcome, errcode.Code) {
-	switch n := len(t.reqs); {
+	switch n := t.count; {
 	case !t.finished:
 		return types.Pending, t.cause
 	case t.ended[types.Completed] == n:
@@ -218,10 +229,10 @@ func (t *Transfer) Cause() (code, detail string) {
 // spent on failures only.
 func (t *Transfer) RequestOutcome(i int) (types.Outcome, errcode.Code) {
 	switch {
-	case i < 0 || i >= len(t.reqs):
+	case i < 0 || i >= t.count:
 		return types.Pending, errcode.InvalidArgument
 	case t.fails != nil && t.fails[i].outcome != types.Pending:
-		return t.fails[i].outcome, errcode.Code(t.fails[i].code)
+		return t.fails[i].outcome, t.fails[i].code
 	case t.open == 0:
 		return types.Completed, errcode.OK
 	}

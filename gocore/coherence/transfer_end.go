@@ -95,7 +95,7 @@ func (t *Transfer) record(req, count uint32, outcome types.Outcome, code errcode
 	if t.fails == nil {
 		t.fails = make([]failure, len(t.reqs))
 	}
-	f := failure{outcome: outcome, code: int16(code)}
+	f := failure{outcome: outcome, code: code}
 	for i := range t.fails[req : req+count] {
 		t.fails[int(req)+i] = f
 	}
@@ -171,6 +171,9 @@ func (t *Transfer) finish(now types.Time, acts []Action) []Action {
 		}
 	}
 	t.finished = true
+	for _, p := range t.free {
+		spare(p)
+	}
 	t.free = nil
 	return append(acts, Finished{})
 }
@@ -181,8 +184,8 @@ func (t *Transfer) CheckInvariants() error {
 		return fmt.Errorf("transfer: %s", t.misuse)
 	}
 	ended := t.ended[types.Completed] + t.ended[types.NotApplied] + t.ended[types.Unknown]
-	if ended+t.open != len(t.reqs) {
-		return fmt.Errorf("transfer: %d requests ended and %d are open, of %d", ended, t.open, len(t.reqs))
+	if ended+t.open != t.count {
+		return fmt.Errorf("transfer: %d requests ended and %d are open, of %d", ended, t.open, t.count)
 	}
 	if t.uncut < 0 || t.uncut > t.open {
 		return fmt.Errorf("transfer: %d requests are uncut, %d are open", t.uncut, t.open)

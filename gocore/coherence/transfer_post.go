@@ -3,6 +3,7 @@ package coherence
 import (
 	"slices"
 	"sort"
+	"sync"
 
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
@@ -150,10 +151,22 @@ func (t *Transfer) stamp(p *Post) {
 // must not meet another post there.
 func (t *Transfer) recycle(p *Post) {
 	p.state.place = placeFree
-	if p.state.reused || t.uncut == 0 {
-		return
+	switch {
+	case p.state.reused:
+	case t.uncut == 0:
+		spare(p)
+	default:
+		t.free = append(t.free, p)
 	}
-	t.free = append(t.free, p)
+}
+
+// posts are kept between transfers: a slice for each block is most of what a batch allocates.
+var posts = sync.Pool{New: func() any { return new(Post) }}
+
+// spare gives a post back that no path and no Transfer knows any more.
+func spare(p *Post) {
+	p.Slices = p.Slices[:0]
+	posts.Put(p)
 }
 
 // cut makes a post of the requests at the cursor.
@@ -167,7 +180,11 @@ func (t *Transfer) cut() *Post {
 		p.Slices = p.Slices[:0]
 	} else {
 		n := t.target/max(t.total/uint64(len(t.reqs)), 1) + 1
-		p = &Post{Transfer: t, Slices: make([]Slice, 0, min(n, uint64(t.uncut), uint64(t.cfg.MaxPostEntries)))}
+		p = posts.Get().(*Post)
+		p.Transfer = t
+		if want := min(n, uint64(t.uncut), uint64(t.cfg.MaxPostEntries)); uint64(cap(p.Slices)) < want {
+			p.Slices = make([]Slice, 0, want)
+		}
 	}
 	p.Bytes = 0
 	t.fill(p)

@@ -45,7 +45,9 @@ type View struct {
 
 	desc    *descriptor.Descriptor
 	grants  map[types.BufferID]*Grant
+	ranges  int // of all grants
 	refused map[types.BufferID]refusal
+	sweepAt types.Time // when the refused are looked through next, if there are any
 	waiting map[types.BufferID]*wait
 	refresh refreshState
 
@@ -118,9 +120,12 @@ func (v *View) Tick(now types.Time) []Action {
 	for _, d := range v.owed {
 		acts = v.cutIfDue(now, d, acts)
 	}
-	for id, r := range v.refused {
-		if now >= r.until {
-			delete(v.refused, id)
+	if len(v.refused) > 0 && now >= v.sweepAt {
+		v.sweepAt = now + negativeTTL
+		for id, r := range v.refused {
+			if now >= r.until {
+				delete(v.refused, id)
+			}
 		}
 	}
 	return v.refreshIfDue(now, acts)
@@ -133,6 +138,9 @@ func (v *View) NextWake() (types.Time, bool) {
 		if !d.cut {
 			w.at(d.cutAt)
 		}
+	}
+	if len(v.refused) > 0 {
+		w.at(v.sweepAt)
 	}
 	if !v.refresh.flying && v.refreshWanted() {
 		w.at(v.refresh.notBefore)

@@ -94,8 +94,8 @@ func (v *View) OnDrain(
 	listed := false
 	for _, id := range ids {
 		listed = listed || v.listed(id) != nil
-		acts = v.shut(id, acts)
 	}
+	acts = v.shut(ids, acts)
 	d := v.owedPart(nonce, ids)
 	switch {
 	case d != nil: // sent again on a new session: nothing changes, its clock least of all
@@ -118,18 +118,27 @@ func (v *View) OnDrain(
 	return acts
 }
 
-// shut closes the gate of id for ever and ends what waits for it or is queued on it.
-func (v *View) shut(id types.BufferID, acts []Action) []Action {
-	if v.closed.Has(id) {
-		return acts
+// maxClosedSpans bounds the memory of shut gates. An owner whose IDs are more scattered than that has some shut that it
+// did not name: its own loss.
+const maxClosedSpans = 1 << 18
+
+// shut closes the gates of ids for ever and ends what waits for them or is queued on them.
+func (v *View) shut(ids []types.BufferID, acts []Action) []Action {
+	fresh := make([]types.BufferID, 0, len(ids))
+	for _, id := range ids {
+		if v.closed.Has(id) {
+			continue
+		}
+		fresh = append(fresh, id)
+		v.forgetGrant(id)
+		delete(v.refused, id)
+		if v.waiting[id] != nil || v.counts[id] > 0 {
+			delete(v.waiting, id)
+			acts = append(acts, GrantResolved{ID: id, Code: errcode.DrainingCode})
+		}
 	}
-	v.closed.Add(id)
-	delete(v.grants, id)
-	delete(v.refused, id)
-	if v.waiting[id] != nil || v.counts[id] > 0 {
-		delete(v.waiting, id)
-		acts = append(acts, GrantResolved{ID: id, Code: errcode.DrainingCode})
-	}
+	v.closed.AddAll(fresh)
+	v.closed.coarsen(maxClosedSpans)
 	return acts
 }
 

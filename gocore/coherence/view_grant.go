@@ -14,6 +14,8 @@ const (
 	negativeTTL = types.Second
 	// maxGrants bounds what owners can make us remember. Grants that nothing counts on can be asked for again.
 	maxGrants = 1 << 17
+	// maxGrantRanges bounds the ranges of all of them together.
+	maxGrantRanges = 1 << 22
 )
 
 // wait is an ID that operations wait to hear about.
@@ -40,10 +42,15 @@ func (v *View) AdoptGrant(now types.Time, g Grant) []Action {
 	}
 	delete(v.refused, g.ID)
 	if old := v.grants[g.ID]; old == nil || g.Version > old.Version {
-		if old == nil && len(v.grants) >= maxGrants {
+		v.forgetGrant(g.ID)
+		if len(v.grants) >= maxGrants || v.ranges+len(g.Ranges) > maxGrantRanges {
 			v.forgetIdleGrants()
 		}
+		if v.ranges+len(g.Ranges) > maxGrantRanges {
+			return v.refuse(now, g.ID, errcode.ResourceExhausted)
+		}
 		v.grants[g.ID] = &g
+		v.ranges += len(g.Ranges)
 	}
 	acts := v.answer(now, g.ID, nil)
 	if w := v.waiting[g.ID]; w != nil && w.asked && v.session && w.floor < w.want {
@@ -55,24 +62,39 @@ func (v *View) AdoptGrant(now types.Time, g Grant) []Action {
 func (v *View) forgetIdleGrants() {
 	for id := range v.grants {
 		if v.counts[id] == 0 {
-			delete(v.grants, id)
+			v.forgetGrant(id)
 		}
 	}
 }
 
-// GrantRefused takes the owner's answer that there is no such grant for us.
+func (v *View) forgetGrant(id types.BufferID) {
+	if g := v.grants[id]; g != nil {
+		v.ranges -= len(g.Ranges)
+		delete(v.grants, id)
+	}
+}
+
+// GrantRefused takes the owner's answer that there is no such grant for us. What nobody asked for is ignored.
 func (v *View) GrantRefused(now types.Time, id types.BufferID, code errcode.Code) []Action {
-	if v.replaced {
+	if v.replaced || v.waiting[id] == nil && v.counts[id] == 0 {
 		return nil
 	}
-	delete(v.grants, id)
+	if code >= errcode.OK {
+		code = errcode.Internal // a refusal is never a success
+	}
+	return v.refuse(now, id, code)
+}
+
+func (v *View) refuse(now types.Time, id types.BufferID, code errcode.Code) []Action {
+	v.forgetGrant(id)
 	if code == errcode.Revoked {
 		v.closed.Add(id) // IDs are never used again
+		v.closed.coarsen(maxClosedSpans)
 	} else {
+		if len(v.refused) == 0 {
+			v.sweepAt = now + negativeTTL
+		}
 		v.refused[id] = refusal{code: code, until: now + negativeTTL}
-	}
-	if v.waiting[id] == nil && v.counts[id] == 0 {
-		return nil
 	}
 	delete(v.waiting, id)
 	return []Action{GrantResolved{ID: id, Code: code}}

@@ -24,10 +24,7 @@ func (v *View) PathUp(now types.Time, path types.PathID, floor types.Version, no
 	}
 	v.paths[path] = floor
 	v.floors()
-	var acts []Action
-	for _, id := range nonReady {
-		acts = v.shut(id, acts)
-	}
+	acts := v.shut(nonReady, nil)
 	return append(acts, v.heard(now, floor, "floor of a new path")...)
 }
 
@@ -132,6 +129,16 @@ func (v *View) Retired(now types.Time, nonce types.Nonce) []Action {
 	return acts
 }
 
+// Retiring lists the paths whose RETIRED is awaited. A View that is given up because its peer is dead hands them to the
+// next one of the same instance, by PathLost: should the peer live after all, nothing of them may land unnoticed.
+func (v *View) Retiring() []types.PathID {
+	var out []types.PathID
+	for _, r := range v.retires {
+		out = append(out, r.paths...)
+	}
+	return out
+}
+
 // WritesHeld reports whether later WRITEs to the peer must wait: one that was given up may still land over them
 // (model: ghost.later_write).
 func (v *View) WritesHeld() bool {
@@ -189,6 +196,7 @@ func (v *View) Replaced(now types.Time) []Action {
 	clear(v.paths)
 	clear(v.waiting)
 	clear(v.grants)
+	v.ranges = 0
 	clear(v.refused)
 	clear(v.closing)
 	v.retires, v.owed, v.acks, v.attaching = nil, nil, nil, 0

@@ -198,7 +198,7 @@ func (c *Config) problems() []error {
 	between("max_peer_bytes_in_flight", c.MaxPeerBytesInFlight, 1<<20, 1<<40)
 	between("max_inbound_connections", int64(c.MaxInboundConns), 1, 1<<20)
 	between("max_sessions", int64(c.MaxSessions), 1, 1<<20)
-	between("max_notify_bytes", int64(c.MaxNotifyBytes), 0, 3<<20)
+	between("max_notify_bytes", int64(c.MaxNotifyBytes), 0, 1<<20)
 	between("max_notifications", int64(c.MaxNotifications), 1, 1<<24)
 	between("max_grants", int64(c.MaxGrants), 1, 1<<26)
 	between("max_allocated_bytes", c.MaxAllocatedBytes, 1, 1<<50)

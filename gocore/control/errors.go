@@ -47,7 +47,7 @@ func isReplaced(err error) bool { return errors.Is(err, errReplaced) }
 
 // peerSaid makes an error from a code that came over the wire; codes of a newer table are kept as numbers.
 func peerSaid(op string, code int32, detail string) *errcode.Error {
-	c := errcode.Code(code)
+	c := errcode.FromWire(code)
 	if c >= 0 {
 		c = errcode.Closed
 	}

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,20 +31,54 @@ type Batch struct {
 	begun  time.Time
 
 	// Under peer.mu.
-	bound   types.Version             // oldest metadata the remote buffers were resolved from
-	remotes []remoteUse               // distinct remote buffers, in order of first use
-	waiting map[types.BufferID]bool   // not resolved yet
-	reqs    []coherence.Request       // until all remote buffers are resolved
-	paths   map[string]int            // kind -> posts, for explain
-	settled bool                      // nothing is owed to the View any more
-	entered map[types.BufferID]uint64 // what counts on the View's gates
-	err     error                     // once final
+	bound   types.Version           // oldest metadata the remote buffers were resolved from
+	remotes []remoteUse             // distinct remote buffers, in the order of their IDs
+	one     [1]remoteUse            // memory for the usual batch, which uses one
+	waiting map[types.BufferID]bool // not resolved yet
+	reqs    []coherence.Request     // until all remote buffers are resolved
+	memory  *requests               // that reqs lie in
+	paths   []pathUse               // for explain
+	settled bool                    // nothing is owed to the View any more
+	err     error                   // once final
 	final   bool
 }
 
+// remoteUse is how often a batch uses a remote buffer.
 type remoteUse struct {
-	id types.BufferID
-	n  uint64
+	id      types.BufferID
+	n       uint64
+	entered uint64 // what of it counts on the View's gate
+}
+
+// pathUse is how many posts of a batch went one kind of way.
+type pathUse struct {
+	kind  string
+	posts int
+}
+
+// requests is memory for those of one batch, used again when the batch is settled.
+type requests struct{ list []coherence.Request }
+
+var requestLists = sync.Pool{New: func() any { return new(requests) }}
+
+// entered is what counts on the View's gate of a remote buffer; nil for one that the batch does not use.
+func (b *Batch) entered(id types.BufferID) *uint64 {
+	i, ok := slices.BinarySearchFunc(b.remotes, id, func(u remoteUse, id types.BufferID) int { return cmp.Compare(u.id, id) })
+	if !ok {
+		return nil
+	}
+	return &b.remotes[i].entered
+}
+
+// went counts a post.
+func (b *Batch) went(kind string) {
+	for i := range b.paths {
+		if b.paths[i].kind == kind {
+			b.paths[i].posts++
+			return
+		}
+	}
+	b.paths = append(b.paths, pathUse{kind, 1})
 }
 
 // Wait reports whether the batch got final within the timeout; 0 only looks. A batch never ends by waiting.
@@ -142,14 +179,14 @@ func (b *Batch) ExplainJSON() ([]byte, error) {
 	defer p.mu.Unlock()
 	outcome, cause := b.t.Outcome()
 	x := Explanation{
-		Op: b.op.String(), Posts: b.paths, Retries: b.t.Retries(), Requests: b.t.Requests(),
+		Op: b.op.String(), Posts: map[string]int{}, Retries: b.t.Retries(), Requests: b.t.Requests(),
 		BytesTotal: b.t.Bytes(), BytesDone: b.t.BytesDone(), Outcome: outcome.String(), Cause: cause.String(),
 		RemoteQuiet: b.t.RemoteQuiet(), Peer: p.instance.String(), Why: p.why(),
 	}
 	most := 0
-	for kind, n := range b.paths {
-		if n > most {
-			x.Path, most = kind, n
+	for _, u := range b.paths {
+		if x.Posts[u.kind] = u.posts; u.posts > most {
+			x.Path, most = u.kind, u.posts
 		}
 	}
 	if b.err != nil {
@@ -185,6 +222,7 @@ func (b *Batch) finish() {
 		m.PostRetries.Add(float64(r))
 	}
 	b.reqs = nil
+	b.peer.stopWaiting(b)
 	b.peer.sched.Remove(b.t)
 	leaveAll(b.locals)
 	b.words.final(outcome, cause, b.t.RemoteQuiet(), b.t.BytesDone())

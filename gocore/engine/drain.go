@@ -108,6 +108,7 @@ func (m *memory) forget(id types.BufferID) {
 
 // drainAll takes everything back that no other drain is taking already, and waits for those too.
 func (m *memory) drainAll(within time.Duration) (any, error) {
+	m.do(func(o *coherence.Owner, now types.Time) []coherence.Action { return o.Hasten(now, types.Time(within)) })
 	m.mu.Lock()
 	var running []*Task
 	draining := map[types.BufferID]bool{}

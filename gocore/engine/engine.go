@@ -4,8 +4,9 @@
 //
 // # Concurrency
 //
-// Three kinds of lock, none taken while another is held: Engine.mu (tables of peers and segments), memory.mu (the Owner
-// machine and what it speaks to), peer.mu (one peer's View, scheduler, paths and transfers). batchMu is a leaf. Nothing blocks while holding one. One peer's lock is never taken for another peer's work.
+// Three kinds of lock: memory.mu (the Owner machine and what it speaks to) and peer.mu (one peer's View, scheduler, paths
+// and transfers), neither taken while the other is held, and Engine.mu (tables of peers and segments), a leaf under them,
+// so that one peer's work stops nobody else. batchMu and spawnMu are leaves too. Nothing blocks while holding one. One peer's lock is never taken for another peer's work.
 //
 // # Ownership
 //
@@ -56,6 +57,7 @@ type Engine struct {
 	closing  bool // no new calls
 	ended    bool // everything was stopped
 	peers    map[types.InstanceID]*peer
+	graves   map[types.InstanceID][]types.PathID // of dead peers: paths that were never retired
 	segments map[types.SegmentID]*segment
 	lastSeg  types.SegmentID
 	closed   *Task
@@ -82,6 +84,7 @@ func New(cfg config.Config) (*Engine, error) {
 		started:  time.Now(),
 		ready:    make(chan struct{}),
 		peers:    map[types.InstanceID]*peer{},
+		graves:   map[types.InstanceID][]types.PathID{},
 		segments: map[types.SegmentID]*segment{},
 		batches:  map[*Batch]struct{}{},
 	}

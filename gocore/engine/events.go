@@ -63,7 +63,7 @@ func (e *Engine) readerEvent(id types.InstanceID, ev *controlpb.Event) {
 	case *controlpb.Event_Grant:
 		p.run(p.view.AdoptGrant(now, grantFrom(k.Grant)))
 	case *controlpb.Event_GrantRefused:
-		p.run(p.view.GrantRefused(now, types.BufferID(k.GrantRefused.GetId()), errcode.Code(k.GrantRefused.GetCode())))
+		p.run(p.view.GrantRefused(now, types.BufferID(k.GrantRefused.GetId()), errcode.FromWire(k.GrantRefused.GetCode())))
 	case *controlpb.Event_Drain:
 		d := k.Drain
 		p.run(p.view.OnDrain(now, toBufferIDs(d.GetIds()), types.Version(d.GetVersion()), types.Time(d.GetWithinNs()), types.Nonce(d.GetNonce())))

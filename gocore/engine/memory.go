@@ -4,9 +4,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"mooncake_te/gocore/coherence"
 	"mooncake_te/gocore/config"
@@ -78,6 +80,7 @@ func newMemory(e *Engine) *memory {
 		Clock:     func() uint64 { return uint64(time.Now().UnixMicro()) },
 		Heartbeat: types.Time(config.Millis(e.cfg.HeartbeatMS)),
 		Random:    randomWord,
+		MaxPaths:  max(e.cfg.MaxInboundConns/4, 4),
 	})
 	m.version.Store(uint64(m.owner.Version()))
 	m.timer = time.AfterFunc(time.Hour, func() { m.do((*coherence.Owner).Tick) })
@@ -213,6 +216,8 @@ func checkRegistration(op string, i int, r *Registration) error {
 		return bad("the memory is read-only, and write permission is asked for").(*errcode.Error).WithHint("register it with permission r")
 	case len(r.Label) > 256 || len(r.Location) > 64:
 		return bad("label or location is too long (256 and 64 bytes)")
+	case !utf8.ValidString(r.Label) || !utf8.ValidString(r.Location) || strings.ContainsRune(r.Label+r.Location, 0):
+		return bad("label %q or location %q is not UTF-8 text", r.Label, r.Location)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +22,12 @@ func TestDrainingMemoryAdmitsNothingNew(t *testing.T) {
 	inside, code := m.Enter(peer, buf.id, types.Write, 64, 64)
 	require.Equal(t, errcode.OK, code)
 	require.Equal(t, buf.addr+64, inside.Addr)
+	leave := sync.OnceFunc(inside.Gate.Leave)
+	t.Cleanup(leave)
 	reg, _ := m.registration(buf.id)
 	require.True(t, reg.local.Enter(), "a batch of our own, for which the fence waits")
+	quiet := sync.OnceFunc(reg.local.Leave)
+	t.Cleanup(quiet)
 
 	task, err := e.Drain([]types.BufferID{buf.id}, patience)
 	require.NoError(t, err)
@@ -34,13 +39,13 @@ func TestDrainingMemoryAdmitsNothingNew(t *testing.T) {
 		a.Gate.Leave()
 	}
 
-	reg.local.Leave() // now the fence
+	quiet() // now the fence
 	g := m.grantOf(buf.id)
 	require.Eventually(t, g.gate.Closed, patience, time.Millisecond)
 	_, code = m.Enter(peer, buf.id, types.Write, 128, 64)
 	require.Equal(t, errcode.Revoked, code)
 	require.False(t, task.Wait(0), "somebody is inside")
-	inside.Gate.Leave()
+	leave()
 	require.True(t, task.Wait(patience))
 	require.NoError(t, task.Err())
 

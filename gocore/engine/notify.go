@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"mooncake_te/gocore/config"
 	"mooncake_te/gocore/control"
@@ -25,9 +26,13 @@ type notifications struct {
 
 	mu    sync.Mutex
 	list  []Notification
+	held  int // bytes of payload in list
 	seen  map[types.InstanceID]*recentNonces
 	order []types.InstanceID // of seen, oldest first
 }
+
+// notifyHeld bounds the payload of what was received and not taken, in bytes: any peer may send, and none of it is asked for.
+const notifyHeld = 64 << 20
 
 // How many nonces of a peer, and how many peers, are remembered.
 const (
@@ -39,6 +44,8 @@ type recentNonces struct {
 	set  map[uint64]struct{}
 	ring []uint64
 	at   int
+
+	waiting int // of this peer, in the list: at most a quarter of it, so that one peer does not fill it for all
 }
 
 func newNotifications(limit int) *notifications {
@@ -49,7 +56,10 @@ func (n *notifications) take() []Notification {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := n.list
-	n.list = nil
+	n.list, n.held = nil, 0
+	for _, r := range n.seen {
+		r.waiting = 0
+	}
 	return out
 }
 
@@ -69,10 +79,12 @@ func (n *notifications) receive(peer types.InstanceID, nonce uint64, tag string,
 	if _, again := r.set[nonce]; again {
 		return errcode.OK
 	}
-	if len(n.list) >= n.limit {
+	if len(n.list) >= n.limit || n.held+len(payload) > notifyHeld || r.waiting >= max(n.limit/4, 1) {
 		return errcode.ResourceExhausted
 	}
+	r.waiting++
 	r.add(nonce)
+	n.held += len(payload)
 	n.list = append(n.list, Notification{Peer: peer.String(), Tag: tag, Payload: payload})
 	return errcode.OK
 }
@@ -115,6 +127,9 @@ func (e *Engine) Notify(id types.SegmentID, payload []byte, tag string, after *B
 		return nil, e.errorf(errcode.InvalidArgument, op, "%d bytes, at most %d (max_notify_bytes)", len(payload), e.cfg.MaxNotifyBytes).
 			WithHint("notifications are for small messages; write large data into a buffer")
 	}
+	if !utf8.ValidString(tag) {
+		return nil, e.errorf(errcode.InvalidArgument, op, "the tag %q is not UTF-8 text", tag)
+	}
 	if len(tag) > 256 {
 		return nil, e.errorf(errcode.InvalidArgument, op, "the tag has %d bytes, at most 256", len(tag))
 	}
@@ -132,7 +147,7 @@ func (e *Engine) Notify(id types.SegmentID, payload []byte, tag string, after *B
 					return nil, err
 				}
 			case <-timer.C:
-				return nil, p.error(errcode.Deadline, op, "the batch before it did not end in time")
+				return nil, p.lockedError(errcode.Deadline, op, "the batch before it did not end in time")
 			}
 		}
 		return nil, p.notify(timer, payload, tag)
@@ -149,6 +164,10 @@ func (p *peer) notify(timer *time.Timer, payload []byte, tag string) error {
 		defer p.mu.Unlock()
 		return p.endErr
 	}
+	if p.evicted {
+		defer p.mu.Unlock()
+		return errcode.New(errcode.Closed, "notify", "the segment was closed")
+	}
 	p.notices[nonce] = n
 	p.send(n.event)
 	p.mu.Unlock()
@@ -161,7 +180,7 @@ func (p *peer) notify(timer *time.Timer, payload []byte, tag string) error {
 	case err := <-n.done:
 		return err
 	case <-timer.C:
-		return p.error(errcode.Deadline, "notify", "the peer did not acknowledge in time")
+		return p.lockedError(errcode.Deadline, "notify", "the peer did not acknowledge in time")
 	case <-p.e.ctx.Done():
 		return errcode.New(errcode.Closed, "notify", "the engine was closed")
 	}
@@ -191,7 +210,7 @@ func (p *peer) notifyAcked(a *controlpb.NotifyAck) {
 		return
 	}
 	delete(p.notices, a.GetNonce())
-	if code := errcode.Code(a.GetCode()); code != errcode.OK {
+	if code := errcode.FromWire(a.GetCode()); code != errcode.OK {
 		n.fail(p.error(code, "notify", "the peer did not take the notification").
 			WithHint("its queue is full: it must call engine.notifications()"))
 		return

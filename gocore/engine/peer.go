@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mooncake_te/gocore/coherence"
@@ -30,21 +31,25 @@ type peer struct {
 	segments int      // open handles that lead here
 
 	paths     map[types.PathID]*pathState
-	attaching types.Nonce // ATTACH sent and not answered, or 0
-	wanted    int         // how many connections that ATTACH asked for
-	dialing   int         // tokens being turned into connections
-	dialFails int         // in a row
-	retryAt   types.Time  // not before: the next attempt after a failed one
+	fallen    map[types.PathID]*pathState // down, with results of posts still to come; nil: down before dial took it over
+	attaching types.Nonce                 // ATTACH sent and not answered, or 0
+	wanted    int                         // how many connections that ATTACH asked for
+	dialing   int                         // tokens being turned into connections
+	dialFails int                         // in a row
+	retryAt   types.Time                  // not before: the next attempt after a failed one
 
 	live       map[*coherence.Transfer]*Batch // not settled
 	unfinished int                            // of these, those that are not final
 	waiters    map[types.BufferID][]*Batch    // batches that wait for an answer about this ID
 	notices    map[uint64]*notice             // NOTIFY not acknowledged
 
+	given      bool // up: no session for three heartbeats, and none since
+	evicted    bool // not in Engine.peers any more: nothing of its sessions arrives here
 	connecting bool
-	ended      bool  // replaced, closed, or our engine is closing
-	vanished   bool  // and nothing of it is left
-	endErr     error // why
+	over       atomic.Bool // ended, for those who do not hold mu
+	ended      bool        // replaced, closed, or our engine is closing
+	vanished   bool        // and nothing of it is left
+	endErr     error       // why
 	timer      *time.Timer
 	lastErr    error // of the last attempt to reach it
 	gone       chan struct{}
@@ -69,7 +74,7 @@ const tick = 20 * time.Millisecond
 func (e *Engine) peerFor(id types.InstanceID) *peer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := e.peers[id]; p != nil && !p.over() {
+	if p := e.peers[id]; p != nil && !p.over.Load() {
 		return p
 	}
 	p := &peer{
@@ -79,6 +84,7 @@ func (e *Engine) peerFor(id types.InstanceID) *peer {
 		}),
 		sched:   &coherence.Scheduler{},
 		paths:   map[types.PathID]*pathState{},
+		fallen:  map[types.PathID]*pathState{},
 		live:    map[*coherence.Transfer]*Batch{},
 		waiters: map[types.BufferID][]*Batch{},
 		notices: map[uint64]*notice{},
@@ -86,16 +92,38 @@ func (e *Engine) peerFor(id types.InstanceID) *peer {
 	}
 	p.timer = time.AfterFunc(time.Hour, p.onTimer)
 	p.timer.Stop()
+	for _, path := range e.graves[id] { // should it live after all: nothing may land unnoticed
+		p.view.PathLost(e.now(), path, true)
+	}
+	delete(e.graves, id)
 	e.peers[id] = p
 	return p
 }
 
-// over: the record ended, but its instance is heard of again (it moved to another address). It gets a new record; the
-// old one's paths are gone.
-func (p *peer) over() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ended
+// maxGraves bounds what is remembered of peers that died with WRITEs under way.
+const maxGraves = 16384
+
+// bury remembers the paths of a dead peer that were never retired, in place of its record. Callers hold Engine.mu.
+func (e *Engine) bury(id types.InstanceID, paths []types.PathID) {
+	if len(e.graves) >= maxGraves {
+		for old := range e.graves { // any: that many dead peers do not come back
+			delete(e.graves, old)
+			break
+		}
+	}
+	e.graves[id] = paths
+}
+
+// lockedPeerFor is peerFor with mu held, of a record that is still in the table.
+func (e *Engine) lockedPeerFor(id types.InstanceID) *peer {
+	for {
+		p := e.peerFor(id)
+		p.mu.Lock()
+		if !p.evicted {
+			return p
+		}
+		p.mu.Unlock()
+	}
 }
 
 func (e *Engine) peerIfKnown(id types.InstanceID) *peer {
@@ -106,12 +134,16 @@ func (e *Engine) peerIfKnown(id types.InstanceID) *peer {
 
 // evict drops the record of a peer that nothing needs any more, so that replaced nodes leave no memory behind.
 func (e *Engine) evict(p *peer) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	idle := p.segments == 0 && p.session == nil && len(p.live) == 0 && len(p.paths) == 0 && p.dialing == 0 && !p.connecting
-	if idle && (p.ended || p.view.Evictable()) && e.peers[p.instance] == p {
+	e.mu.Lock() // a leaf under peer.mu
+	defer e.mu.Unlock()
+	idle := p.segments == 0 && p.session == nil && p.unfinished == 0 && len(p.paths) == 0 && p.dialing == 0 && !p.connecting
+	if idle && (p.ended || p.given || len(p.live) == 0 && p.view.Evictable()) && e.peers[p.instance] == p {
+		if left := p.view.Retiring(); !p.vanished && len(left) > 0 {
+			e.bury(p.instance, left)
+		}
+		p.evicted = true
 		p.timer.Stop()
 		delete(e.peers, p.instance)
 	}
@@ -141,6 +173,13 @@ func (p *peer) error(code errcode.Code, op, detail string) *errcode.Error {
 		err.Hint = "the bytes changed on the way, or the source was written while it was read"
 	}
 	return err
+}
+
+// lockedError is error for those who do not hold mu.
+func (p *peer) lockedError(code errcode.Code, op, detail string) *errcode.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.error(code, op, detail)
 }
 
 // send queues one event for the peer's owner. Without a session it is dropped; the View asks again on the next one.
@@ -234,16 +273,20 @@ func (p *peer) apply(a coherence.Action) {
 // settle tells the View which operations of a batch got remotely quiet, and forgets the batch once nothing is owed.
 func (p *peer) settle(b *Batch) {
 	for _, q := range b.t.TakeQuiet() {
-		n := min(q.N, b.entered[q.ID]) // what never entered (its buffer stayed unknown) is not on the gate
-		if n == 0 {
-			continue
+		entered := b.entered(q.ID)
+		if entered == nil || *entered == 0 {
+			continue // what never entered (its buffer stayed unknown) is not on the gate
 		}
-		b.entered[q.ID] -= n
+		n := min(q.N, *entered)
+		*entered -= n
 		p.run(p.view.Leave(p.e.now(), q.ID, n))
 	}
 	if !b.settled && b.final && b.t.Settled() {
 		b.settled = true
 		delete(p.live, b.t)
+		b.t.ReleaseRequests()
+		requestLists.Put(b.memory)
+		b.memory = nil
 	}
 	if !b.final {
 		b.words.progress(b.t.BytesDone())
@@ -293,6 +336,7 @@ func (p *peer) finish(code errcode.Code, detail string, vanished bool) {
 	defer p.mu.Unlock()
 	if !p.ended {
 		p.ended = true
+		p.over.Store(true)
 		p.endErr = p.error(code, "reach peer", detail)
 		close(p.gone)
 	}

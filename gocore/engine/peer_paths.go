@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 
 	"mooncake_te/gocore/config"
 	"mooncake_te/gocore/control/controlpb"
@@ -71,6 +73,10 @@ func (p *peer) attached(a *controlpb.Attached) {
 		return
 	}
 	p.attaching = 0
+	tokens, surplus := p.usableTokens(tokens)
+	if len(surplus) > 0 {
+		p.run(p.view.TokensUnused(now, surplus))
+	}
 	p.view.Attaching(len(tokens) - 1)
 	if len(a.GetDataAddresses()) > 0 {
 		p.data = a.GetDataAddresses()
@@ -91,7 +97,24 @@ func (p *peer) attached(a *controlpb.Attached) {
 	}
 }
 
+// usableTokens takes as many as were asked for, and none that is in use: tokens come from the peer, and a path is known by
+// its token alone.
+func (p *peer) usableTokens(tokens []types.PathID) (use, surplus []types.PathID) {
+	for _, t := range tokens {
+		_, taken := p.e.pathPeers.Load(t)
+		switch {
+		case taken || slices.Contains(use, t): // not ours to retire either
+		case len(use) == p.wanted:
+			surplus = append(surplus, t)
+		default:
+			use = append(use, t)
+		}
+	}
+	return use, surplus
+}
+
 func (p *peer) dial(token types.PathID, data []string, floor types.Version, nonReady []types.BufferID) {
+	defer p.e.evict(p)
 	path, err := p.openPath(token, data)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,13 +122,20 @@ func (p *peer) dial(token types.PathID, data []string, floor types.Version, nonR
 	if !p.vanished {
 		p.view.Attaching(-1)
 	}
-	if err == nil && p.ended {
+	_, fell := p.fallen[token]
+	switch {
+	case err == nil && fell:
+		err = p.error(errcode.PeerUnreachable, "open path", "the connection ended at once")
+	case err == nil && p.ended:
 		path.Close(p.endErr)
 		err = p.endErr
 	}
 	if err != nil {
-		if path == nil {
+		if path == nil || fell {
+			delete(p.fallen, token)
 			p.e.pathPeers.Delete(token)
+		} else {
+			p.fallen[token] = nil // PathDown is still to come
 		}
 		p.run(p.view.TokensUnused(p.e.now(), []types.PathID{token}))
 		p.pathFailed(err)
@@ -146,7 +176,11 @@ func (p *peer) pathFailed(err error) {
 	if p.ended || p.e.ctx.Err() != nil {
 		return
 	}
-	p.e.log.Warn("no data path", "peer", p.instance.Short(), "attempt", p.dialFails, "error", err)
+	level := slog.LevelWarn
+	if len(p.paths) > 0 { // fewer than wanted, which is no loss
+		level = slog.LevelDebug
+	}
+	p.e.log.Log(context.Background(), level, "no data path", "peer", p.instance.Short(), "attempt", p.dialFails, "error", err)
 	if p.dialFails >= pathAttempts && len(p.paths) == 0 {
 		p.dialFails = 0
 		p.failAll(errcode.PeerUnreachable, sprintf("no data path could be opened: %v", err))
@@ -169,17 +203,28 @@ func (e *Engine) PathDown(path transport.Path, cause error) {
 	if p == nil {
 		return
 	}
-	e.pathPeers.Delete(id)
 	if p.self {
 		defer e.memory.ConnGone(id)
 	}
 	p.mu.Lock()
 	ps := p.paths[id]
-	if ps == nil { // it came down before dial could register it; dial retires the token
+	if ps == nil { // dial has not taken it over yet, or has given it up; either way dial retires the token
+		if _, abandoned := p.fallen[id]; abandoned {
+			delete(p.fallen, id)
+			e.pathPeers.Delete(id)
+		} else {
+			p.fallen[id] = nil
+		}
 		p.mu.Unlock()
+		e.evict(p)
 		return
 	}
 	delete(p.paths, id)
+	if ps.posts > 0 { // given to it after its end: their results are on their way
+		p.fallen[id] = ps
+	} else {
+		e.pathPeers.Delete(id)
+	}
 	code := errcode.Of(cause)
 	if cause == nil {
 		code = errcode.Closed

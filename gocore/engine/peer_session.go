@@ -28,7 +28,7 @@ func (p *peer) connect() {
 
 // needsSession: work waits for the peer, or the peer has our paths in its holders and would fence them.
 func (p *peer) needsSession() bool {
-	return len(p.live) > 0 || len(p.notices) > 0 || len(p.paths) > 0 || len(p.waiters) > 0
+	return p.unfinished > 0 || len(p.notices) > 0 || len(p.paths) > 0 || len(p.waiters) > 0
 }
 
 // dialLoop dials until there is a session, nothing needs one, or the peer is given up.
@@ -98,6 +98,7 @@ func (p *peer) giveUp(err error) {
 		p.view.Attaching(-1)
 	}
 	p.e.log.Warn("peer given up", "peer", p.instance.Short(), "error", err)
+	p.given = true
 	for id := range p.paths {
 		p.killPath(id, p.error(errcode.PeerDead, "reach peer", "no session for three heartbeats"))
 	}
@@ -132,10 +133,9 @@ func (e *Engine) SessionUp(s control.Session, hello *controlpb.Hello) {
 	m.run(m.owner.SessionUp(e.now(), id))
 	m.mu.Unlock()
 
-	p := e.peerFor(id)
-	p.mu.Lock()
+	p := e.lockedPeerFor(id)
 	defer p.mu.Unlock()
-	p.session = s
+	p.session, p.given = s, false
 	p.name = hello.GetName()
 	if len(hello.GetAddresses()) > 0 {
 		p.addrs = hello.GetAddresses()

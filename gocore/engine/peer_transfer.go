@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
+
 	"mooncake_te/gocore/coherence"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/transport"
@@ -15,13 +18,17 @@ func (p *peer) submit(b *Batch, s *Submission) error {
 	if p.ended {
 		return p.endErr
 	}
+	if p.evicted {
+		return errcode.New(errcode.Closed, op, "the segment was closed")
+	}
+	if b.t.Final() { // cancelled before it began: its buffer is drained, or the engine closes
+		return b.err
+	}
 	now := p.e.now()
-	b.remotes = remoteUses(b.reqs)
+	b.remotes = remoteUses(b.reqs, b.one[:0])
 	if err := p.checkRemotes(op, b, now); err != nil {
 		return err
 	}
-	b.t = coherence.NewTransfer(now, p.e.transferConfig(s, now), b.reqs)
-	b.words.bytesTotal = b.t.Bytes()
 	p.live[b.t] = b
 	p.unfinished++
 	if len(b.waiting) == 0 {
@@ -31,18 +38,18 @@ func (p *peer) submit(b *Batch, s *Submission) error {
 	return nil
 }
 
-func remoteUses(reqs []coherence.Request) []remoteUse {
-	var uses []remoteUse
-	at := map[types.BufferID]int{}
+// remoteUses finds the distinct buffers of a batch, in the order of their IDs.
+func remoteUses(reqs []coherence.Request, uses []remoteUse) []remoteUse {
 	last := -1
 	for i := range reqs {
 		id := reqs[i].Remote
 		if last < 0 || uses[last].id != id {
-			k, ok := at[id]
+			k, ok := slices.BinarySearchFunc(uses, id, func(u remoteUse, id types.BufferID) int { return cmp.Compare(u.id, id) })
 			if !ok {
-				k = len(uses)
-				at[id] = k
-				uses = append(uses, remoteUse{id: id})
+				if len(uses) == manyRemotes {
+					return countRemotes(reqs)
+				}
+				uses = slices.Insert(uses, k, remoteUse{id: id})
 			}
 			last = k
 		}
@@ -51,10 +58,30 @@ func remoteUses(reqs []coherence.Request) []remoteUse {
 	return uses
 }
 
+// manyRemotes is from how many distinct buffers on sorting is quicker.
+const manyRemotes = 64
+
+func countRemotes(reqs []coherence.Request) (uses []remoteUse) {
+	for i := range reqs {
+		uses = append(uses, remoteUse{id: reqs[i].Remote, n: 1})
+	}
+	slices.SortFunc(uses, func(a, b remoteUse) int { return cmp.Compare(a.id, b.id) })
+	last := 0
+	for _, u := range uses[1:] {
+		if uses[last].id == u.id {
+			uses[last].n++
+			continue
+		}
+		last++
+		uses[last] = u
+	}
+	return uses[:last+1]
+}
+
 // checkRemotes resolves every remote buffer and checks every request on those that are known. Buffers that are not are
 // asked for, and b.waiting names them.
 func (p *peer) checkRemotes(op string, b *Batch, now types.Time) error {
-	unknown := map[types.BufferID]bool{}
+	var unknown map[types.BufferID]bool
 	var asks []coherence.Action
 	for _, u := range b.remotes {
 		binding, code, actions := p.view.Resolve(now, u.id)
@@ -63,6 +90,9 @@ func (p *peer) checkRemotes(op string, b *Batch, now types.Time) error {
 		case errcode.OK:
 			p.boundTo(b, binding.Version)
 		case errcode.WaitTimeout:
+			if unknown == nil {
+				unknown = map[types.BufferID]bool{}
+			}
 			unknown[u.id] = true
 		default:
 			p.run(asks)
@@ -111,12 +141,13 @@ func (p *peer) boundTo(b *Batch, v types.Version) {
 // start counts the batch on the View's gates and queues it. Callers hold mu; every remote buffer is resolved.
 func (p *peer) start(b *Batch) {
 	now := p.e.now()
-	for _, u := range b.remotes {
+	for i := range b.remotes {
+		u := &b.remotes[i]
 		if code := p.view.Enter(u.id, u.n); code != errcode.OK {
 			p.runFor(b.t, b.t.Blocked(now, u.id, code))
 			continue
 		}
-		b.entered[u.id] += u.n
+		u.entered += u.n
 	}
 	p.settle(b)
 	if !b.final {
@@ -129,7 +160,7 @@ func (p *peer) start(b *Batch) {
 func (p *peer) resolved(id types.BufferID, code errcode.Code) {
 	if code != errcode.OK {
 		for t, b := range p.live {
-			if b.entered[id] > 0 && !b.final {
+			if n := b.entered(id); n != nil && *n > 0 && !b.final {
 				p.runFor(t, t.Blocked(p.e.now(), id, code))
 				p.settle(b)
 			}
@@ -155,6 +186,19 @@ func (p *peer) resolved(id types.BufferID, code errcode.Code) {
 		}
 	}
 	p.pump()
+}
+
+// stopWaiting forgets that a batch waits for answers about its buffers: it is final.
+func (p *peer) stopWaiting(b *Batch) {
+	for id := range b.waiting {
+		left := slices.DeleteFunc(p.waiters[id], func(w *Batch) bool { return w == b })
+		if len(left) == 0 {
+			delete(p.waiters, id)
+		} else {
+			p.waiters[id] = left
+		}
+	}
+	b.waiting = nil
 }
 
 func withoutRemote(uses []remoteUse, id types.BufferID) []remoteUse {
@@ -203,7 +247,7 @@ func (p *peer) pump() {
 // postSome fills the paths; it reports whether batches were bound anew, so that another round may post them.
 func (p *peer) postSome() (again bool) {
 	var stale []*Batch
-	idle := map[*pathState]bool{} // had room and found nothing: another path may, if its floor is lower
+	var idle map[*pathState]bool // had room and found nothing: another path may, if its floor is lower
 	for {
 		ps := p.pathWithRoom(idle)
 		if ps == nil {
@@ -222,12 +266,18 @@ func (p *peer) postSome() (again bool) {
 			return true
 		})
 		if post == nil {
+			if len(p.paths) == 1 || p.sched.Waiting(types.Latency)+p.sched.Waiting(types.Bulk) == 0 {
+				break // none of the others would find something
+			}
+			if idle == nil {
+				idle = map[*pathState]bool{}
+			}
 			idle[ps] = true
 			continue
 		}
 		b := p.live[post.Transfer]
 		b.t.Posted(p.e.now(), post, id)
-		b.paths[ps.path.Kind()]++
+		b.went(ps.path.Kind())
 		ps.posts++
 		ps.bytes += post.Bytes
 		ps.path.Post(post)
@@ -292,7 +342,14 @@ func (e *Engine) PostDone(path transport.Path, post *transport.Post, r transport
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ps := p.paths[path.ID()]; ps != nil {
+	ps := p.paths[path.ID()]
+	if ps == nil {
+		if ps = p.fallen[path.ID()]; ps != nil && ps.posts == 1 {
+			delete(p.fallen, path.ID())
+			e.pathPeers.Delete(path.ID())
+		}
+	}
+	if ps != nil {
 		ps.posts--
 		ps.bytes -= post.Bytes
 		ps.proven = ps.proven || r.Answered

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,3 +159,6 @@ func patterned(n int, seed byte) []byte {
 	pattern(b, seed)
 	return b
 }
+
+func splitLines(s string) []string { return strings.Split(s, "\n") }
+func contains(s, sub string) bool  { return strings.Contains(s, sub) }

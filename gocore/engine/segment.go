@@ -174,8 +174,7 @@ func (e *Engine) tryReach(ctx context.Context, name string) (*peer, types.Versio
 	default:
 		id = s.Peer()
 	}
-	p := e.peerFor(id)
-	p.mu.Lock()
+	p := e.lockedPeerFor(id)
 	if p.ended {
 		p.mu.Unlock()
 		e.evict(p)
@@ -219,7 +218,7 @@ func (e *Engine) peerOfSegment(op string, id types.SegmentID, expected types.Ins
 		return nil, err
 	}
 	if !expected.IsZero() && expected != p.instance {
-		err := p.error(errcode.StaleInstance, op, sprintf("the buffer belongs to instance %s, segment %q is %s now",
+		err := p.lockedError(errcode.StaleInstance, op, sprintf("the buffer belongs to instance %s, segment %q is %s now",
 			expected.Short(), seg.name, p.instance.Short()))
 		err.Segment = seg.name
 		return nil, err
@@ -260,15 +259,18 @@ func (e *Engine) Refresh(id types.SegmentID, timeout time.Duration) (*Task, erro
 
 // CloseSegment gives the handle back; transfers under way go on.
 func (e *Engine) CloseSegment(id types.SegmentID) error {
-	_, p, err := e.segment("close segment", id)
-	if err != nil {
+	if _, _, err := e.segment("close segment", id); err != nil {
 		return err
 	}
 	e.mu.Lock()
-	_, there := e.segments[id]
+	seg := e.segments[id]
 	delete(e.segments, id)
+	var p *peer
+	if seg != nil { // else somebody else closed it meanwhile
+		p = seg.peer
+	}
 	e.mu.Unlock()
-	if there {
+	if p != nil {
 		p.release()
 	}
 	return nil
@@ -367,7 +369,7 @@ func (p *peer) ping(ctx context.Context, name string) (time.Duration, error) {
 		return rtt, nil
 	}
 	if ctx.Err() != nil {
-		return 0, p.error(errcode.Deadline, "ping", sprintf("no answer from %q in time", name))
+		return 0, p.lockedError(errcode.Deadline, "ping", sprintf("no answer from %q in time", name))
 	}
-	return 0, p.error(errcode.PeerUnreachable, "ping", err.Error())
+	return 0, p.lockedError(errcode.PeerUnreachable, "ping", err.Error())
 }

@@ -165,8 +165,9 @@ func TestNotifyAfterAFailedBatchIsNotSent(t *testing.T) {
 	requireCode(t, errcode.InvalidArgument, err)
 }
 
+// One peer may fill a quarter of the queue, so that it does not fill it for all.
 func TestNotificationQueueIsBounded(t *testing.T) {
-	a, b := newRig(t), newRig(t, func(c *config.Config) { c.MaxNotifications = 3 })
+	a, b := newRig(t), newRig(t, func(c *config.Config) { c.MaxNotifications = 12 })
 	seg := a.open(b.address())
 	for i := range 5 {
 		task, err := a.Notify(seg, []byte("x"), "", nil, patience)

@@ -50,7 +50,7 @@ func (e *Engine) Submit(s *Submission) (b *Batch, err error) {
 	if err != nil {
 		return nil, err
 	}
-	reqs, locals, err := e.resolveLocal(op, s)
+	memory, locals, err := e.resolveLocal(op, s)
 	defer func() {
 		if err != nil {
 			leaveAll(locals)
@@ -59,14 +59,14 @@ func (e *Engine) Submit(s *Submission) (b *Batch, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = checkOverlap(op, s.Op, reqs); err != nil {
+	if err = checkOverlap(op, s.Op, memory.list); err != nil {
 		return nil, err
 	}
-	if b, err = e.admit(op, p, s, reqs, locals); err != nil {
+	if b, err = e.admit(op, p, s, memory, locals); err != nil {
 		return nil, err
 	}
 	if err = p.submit(b, s); err != nil {
-		e.forgetBatch(b, len(reqs))
+		e.forgetBatch(b, s.n())
 		e.status.put(b.addr)
 		return nil, err
 	}
@@ -116,9 +116,12 @@ func (s *Submission) checkShape(op string) error {
 }
 
 // resolveLocal turns local offsets into addresses and enters the gates of the registrations used. The caller leaves
-// them: at once after an error, else when the batch is final.
-func (e *Engine) resolveLocal(op string, s *Submission) (reqs []coherence.Request, locals []*registration, err error) {
-	reqs = make([]coherence.Request, s.n())
+// them: at once after an error, else when the batch is final. The memory of the requests is used again once the batch is
+// settled; after an error it is left to the collector.
+func (e *Engine) resolveLocal(op string, s *Submission) (memory *requests, locals []*registration, err error) {
+	memory = requestLists.Get().(*requests)
+	memory.list = slices.Grow(memory.list[:0], s.n())[:s.n()]
+	reqs := memory.list
 	var reg *registration
 	for i := range reqs {
 		id := types.BufferID(pick(s.LocalIDs, i))
@@ -126,6 +129,10 @@ func (e *Engine) resolveLocal(op string, s *Submission) (reqs []coherence.Reques
 			if reg, locals, err = e.enterLocal(op, s, id, locals); err != nil {
 				return nil, locals, err
 			}
+		}
+		if pick(s.RemoteIDs, i) == 0 {
+			return nil, locals, errcode.New(errcode.InvalidArgument, op, sprintf("request %d: 0 is no remote buffer", i)).
+				WithHint("use the ID that the owner gave")
 		}
 		off, n := s.LocalOffs[i], pick(s.Lens, i)
 		if n == 0 {
@@ -138,7 +145,7 @@ func (e *Engine) resolveLocal(op string, s *Submission) (reqs []coherence.Reques
 		}
 		reqs[i] = coherence.Request{Local: reg.addr + off, Remote: types.BufferID(pick(s.RemoteIDs, i)), Off: s.RemoteOffs[i], Len: n}
 	}
-	return reqs, locals, nil
+	return memory, locals, nil
 }
 
 func (e *Engine) enterLocal(op string, s *Submission, id types.BufferID, locals []*registration) (*registration, []*registration, error) {
@@ -162,75 +169,45 @@ func (e *Engine) enterLocal(op string, s *Submission, id types.BufferID, locals 
 	return r, append(locals, r), nil
 }
 
-// checkOverlap refuses two requests of one batch that write the same byte: which one wins would be chance.
-func checkOverlap(op string, dir types.Op, reqs []coherence.Request) error {
-	type span struct{ space, off, n uint64 }
-	at := func(r *coherence.Request) span {
-		if dir == types.Read {
-			return span{0, r.Local, r.Len}
-		}
-		return span{uint64(r.Remote), r.Off, r.Len}
-	}
-	overlap := func(a, b span) bool { return a.space == b.space && b.off-a.off < a.n }
-	refuse := func(a, b span) error {
-		where := "the local target"
-		if dir == types.Write {
-			where = sprintf("remote buffer %d", a.space)
-		}
-		return errcode.New(errcode.InvalidArgument, op,
-			sprintf("two requests of the batch overlap at the target: [0x%x, +%d) and [0x%x, +%d) in %s", a.off, a.n, b.off, b.n, where)).
-			WithHint("each byte may be written once per batch")
-	}
-	sorted := true
-	for i := 1; i < len(reqs) && sorted; i++ {
-		a, b := at(&reqs[i-1]), at(&reqs[i])
-		sorted = a.space < b.space || a.space == b.space && a.off <= b.off
-		if sorted && overlap(a, b) {
-			return refuse(a, b)
-		}
-	}
-	if sorted {
-		return nil
-	}
-	spans := make([]span, len(reqs))
-	for i := range reqs {
-		spans[i] = at(&reqs[i])
-	}
-	slices.SortFunc(spans, func(a, b span) int {
-		switch {
-		case a.space != b.space && a.space < b.space, a.space == b.space && a.off < b.off:
-			return -1
-		case a == b:
-			return 0
-		}
-		return 1
-	})
-	for i := 1; i < len(spans); i++ {
-		if overlap(spans[i-1], spans[i]) {
-			return refuse(spans[i-1], spans[i])
-		}
-	}
-	return nil
-}
-
 // admit takes the batch against the engine's caps, all or nothing.
-func (e *Engine) admit(op string, p *peer, s *Submission, reqs []coherence.Request, locals []*registration) (*Batch, error) {
+func (e *Engine) admit(op string, p *peer, s *Submission, memory *requests, locals []*registration) (*Batch, error) {
+	reqs := memory.list
 	words, addr, err := e.status.take()
 	if err != nil {
 		return nil, err
 	}
 	b := &Batch{
 		e: e, peer: p, op: s.Op, locals: locals, words: words, addr: addr, done: make(chan struct{}), begun: time.Now(),
-		reqs: reqs, paths: map[string]int{}, entered: map[types.BufferID]uint64{},
+		reqs: memory.list, memory: memory,
 	}
+	// Before it stands in the table: whoever finds it there may cancel it.
+	now := e.now()
+	b.t = coherence.NewTransfer(now, e.transferConfig(s, now), reqs)
+	b.words.bytesTotal = b.t.Bytes()
 	if err = e.usable(op); err == nil {
 		err = e.count(op, b, len(reqs))
+	}
+	if err == nil {
+		err = stillOpen(op, locals)
+	}
+	if err != nil {
+		e.forgetBatch(b, len(reqs))
 	}
 	if err != nil {
 		e.status.put(addr)
 		return nil, err
 	}
 	return b, nil
+}
+
+// stillOpen looks at the gates again once the batch can be found: a drain that began before did not see it.
+func stillOpen(op string, locals []*registration) error {
+	for _, r := range locals {
+		if r.local.Closed() {
+			return errcode.New(errcode.DrainingCode, op, sprintf("local buffer %d is being deregistered", r.id))
+		}
+	}
+	return nil
 }
 
 // count takes a batch into the table of live ones.

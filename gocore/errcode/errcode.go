@@ -69,6 +69,15 @@ func (c Code) String() string {
 	return "CODE(" + strconv.Itoa(int(c)) + ")"
 }
 
+// FromWire takes a code that a peer sent: one that this table does not know is INTERNAL, so that a newer or hostile peer
+// cannot make a failure look like anything else.
+func FromWire(n int32) Code {
+	if _, known := names[Code(n)]; known {
+		return Code(n)
+	}
+	return Internal
+}
+
 // All returns every code of the table, for the tests that compare it with C and Python.
 func All() map[Code]string {
 	out := make(map[Code]string, len(names))

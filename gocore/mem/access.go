@@ -2,15 +2,13 @@ package mem
 
 import (
 	"fmt"
-	"hash/crc32"
 	"runtime"
 	"runtime/debug"
 	"unsafe"
 
 	"mooncake_te/gocore/errcode"
+	"mooncake_te/gocore/mem/castagnoli"
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Bytes makes a slice of n bytes at addr. It must not outlive the access that allows it, and touching it outside this
 // package kills the process when the memory is gone: use it for memory that is known to be ours.
@@ -40,11 +38,11 @@ func CRC32C(crc uint32, addr uint64, n int) (sum uint32, err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catch(&err, "checksum")
-	return crc32.Update(crc, castagnoli, Bytes(addr, n)), nil
+	return castagnoli.Update(crc, Bytes(addr, n)), nil
 }
 
 // CRC32CBytes is CRC32C over memory of our own.
-func CRC32CBytes(crc uint32, b []byte) uint32 { return crc32.Update(crc, castagnoli, b) }
+func CRC32CBytes(crc uint32, b []byte) uint32 { return castagnoli.Update(crc, b) }
 
 // CRC32CVec continues a checksum over the first n bytes of iov. On MEMORY_FAULT at says which entry could not be read.
 func CRC32CVec(crc uint32, iov []Iovec, n int) (sum uint32, at int, err error) {
@@ -55,7 +53,7 @@ func CRC32CVec(crc uint32, iov []Iovec, n int) (sum uint32, at int, err error) {
 			break
 		}
 		m := min(int(iov[at].Len), n)
-		crc = crc32.Update(crc, castagnoli, Bytes(iov[at].Base, m))
+		crc = castagnoli.Update(crc, Bytes(iov[at].Base, m))
 		n -= m
 	}
 	return crc, at, nil

@@ -167,3 +167,13 @@ func BenchmarkCRC32C(b *testing.B) {
 		_, _ = CRC32C(0, m.Addr(), int(m.Len()))
 	}
 }
+
+// A page that goes away in the middle of a long checksum is an error, not the end of the process.
+func TestLongChecksumOverAHole(t *testing.T) {
+	addr, page := hole(t)
+	sum, err := CRC32C(0, addr, page) // the readable part
+	require.NoError(t, err)
+	require.NotZero(t, sum)
+	_, err = CRC32C(0, addr, 2*page)
+	require.Equal(t, errcode.MemoryFault, errcode.Of(err))
+}

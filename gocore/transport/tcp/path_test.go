@@ -218,6 +218,7 @@ func TestRefusedWriteIsReportedWhenTheWriterIsDone(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r)
 	})
 	require.NoError(t, err)
+	t.Cleanup(func() { path.Close(nil) })
 	b := conformance.Block(t, n)
 	small := conformance.NewPost(types.Write, false, transport.Slice{Local: b.Addr(), Remote: 1, Len: 100})
 	large := conformance.NewPost(types.Write, false, transport.Slice{Local: b.Addr(), Remote: 1, Len: n})
