@@ -116,7 +116,7 @@ func (o *Owner) checkID(id types.BufferID, e *ownedID) error {
 		return fmt.Errorf("buffer %d is live and remembered as revoked", id)
 	case e.state != types.Ready && e.state != types.Draining && e.state != types.Quarantined:
 		return fmt.Errorf("buffer %d is in the table in state %v", id, e.state)
-	case (e.state == types.Draining) != (e.drain != nil && o.drains[e.drain.id] == e.drain):
+	case e.state != types.Quarantined && (e.state == types.Draining) != (e.drain != nil && o.drains[e.drain.id] == e.drain):
 		return fmt.Errorf("buffer %d is %v but its drain does not agree", id, e.state)
 	case e.state == types.Ready && (e.fenced || e.settled):
 		return fmt.Errorf("buffer %d is READY behind a fence", id)

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,7 +26,7 @@ type service struct {
 func (v service) Session(stream grpc.BidiStreamingServer[controlpb.Event, controlpb.Event]) error {
 	n := v.n
 	if err := n.enter(); err != nil {
-		n.cfg.Logger.Warn("session refused", "from", remoteOf(stream.Context()), "error", err)
+		n.logRefusal(remoteOf(stream.Context()), err)
 		return stream.Send(event(refusal(err, n.cfg.Instance)))
 	}
 	released := make(chan struct{})
@@ -82,7 +83,7 @@ func (n *Node) accept(stream wire, release func()) *session {
 		return nil // the caller went away before the end of the handshake; it knows
 	}
 	if !isReplaced(err) {
-		n.cfg.Logger.Warn("session refused", "from", remote, "error", err)
+		n.logRefusal(remote, err)
 	}
 	_ = stream.Send(event(refusal(err, n.cfg.Instance)))
 	return nil
@@ -156,4 +157,14 @@ func remoteOf(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return "unknown"
+}
+
+// logRefusal says that a session did not come about. CANCELED is no trouble: another session was chosen, or an engine
+// dialled itself.
+func (n *Node) logRefusal(remote string, err error) {
+	level := slog.LevelWarn
+	if errcode.Of(err) == errcode.Canceled {
+		level = slog.LevelDebug
+	}
+	n.cfg.Logger.Log(context.Background(), level, "session refused", "from", remote, "error", err)
 }

@@ -159,7 +159,7 @@ func TestCloseDrainsAndRefusesEverything(t *testing.T) {
 func TestDrainOfMoreThanOneMessage(t *testing.T) {
 	a, b := newRig(t), newRig(t)
 	m := b.alloc(4096)
-	regs := make([]Registration, 150_000)
+	regs := make([]Registration, 70_000)
 	for i := range regs {
 		regs[i] = Registration{Address: m.addr, Length: 64, Remote: types.RemoteAll, Perm: types.PermRead}
 	}
@@ -167,7 +167,7 @@ func TestDrainOfMoreThanOneMessage(t *testing.T) {
 	require.NoError(t, err)
 	local := a.buffer(64, types.RemoteNone)
 	seg := a.open(b.address())
-	a.must(one(types.Read, seg, local.id, ids[140_000], 0, 0, 64))
+	a.must(one(types.Read, seg, local.id, ids[66_000], 0, 0, 64))
 	report := b.drained(ids, patience)
 	require.Equal(t, []string{a.instance.String()}, report.Acknowledged)
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for something that must happen; it only matters when it does not.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // rig is one engine of a test with memory of its own.
 type rig struct {

@@ -69,13 +69,13 @@ func (c Code) String() string {
 	return "CODE(" + strconv.Itoa(int(c)) + ")"
 }
 
-// FromWire takes a code that a peer sent: one that this table does not know is INTERNAL, so that a newer or hostile peer
-// cannot make a failure look like anything else.
+// FromWire takes a code that a peer sent: a failure that this table does not know is INTERNAL, so that a newer or hostile
+// peer cannot make it look like anything else. A positive number is no code; it is left for decoders to refuse.
 func FromWire(n int32) Code {
-	if _, known := names[Code(n)]; known {
-		return Code(n)
+	if _, known := names[Code(n)]; !known && n < 0 {
+		return Internal
 	}
-	return Internal
+	return Code(n)
 }
 
 // All returns every code of the table, for the tests that compare it with C and Python.

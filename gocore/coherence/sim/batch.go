@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 
 	"mooncake_te/gocore/coherence"
@@ -19,7 +20,15 @@ type batch struct {
 	t         *coherence.Transfer
 	reqs      []coherence.Request
 	bound     map[types.BufferID]types.Version
+	class     types.Class
 	local     *region
+	crc       bool
+	alias     bool // it goes by the peer's second name
+
+	waiting    map[types.BufferID]bool   // not known yet
+	entered    map[types.BufferID]uint64 // requests that count on the view's gates
+	mark       int64                     // L8: what its peer had been sent when it last posted, or could not have
+	pausedTill types.Time                // it was refused for want of room
 
 	// by byte of the batch
 	req      []int
@@ -27,8 +36,13 @@ type batch struct {
 	produced []bool // READ: read at the target
 	got      []bool // READ: arrived here
 	covered  []bool // WRITE: something older landed on it afterwards
+	bad      []bool // WRITE: what landed last had changed on the way
+
+	corrupted []int // by request: how often it was part of something that changed on the way
 
 	submitted, ended uint64 // events
+	endedAt          types.Time
+	started          bool
 	final, settled   bool
 	quietAtEnd       bool
 	excused          string
@@ -54,11 +68,151 @@ func (w *world) disturb(from, to *proc, why string) {
 	}
 }
 
+// view is what the batch is bound by.
+func (b *batch) view() *coherence.View {
+	if b.alias {
+		return b.pe.shadow
+	}
+	return b.pe.view
+}
+
+// start makes the batch count on its gates and queues it; every remote buffer is known.
+func (b *batch) start() {
+	w := b.w
+	var gone []types.BufferID
+	for i := range b.reqs {
+		id := b.reqs[i].Remote
+		if slices.Contains(gone, id) {
+			continue
+		}
+		if code := b.view().Enter(id, 1); code != errcode.OK {
+			gone = append(gone, id)
+			b.do(b.t.Blocked(w.now, id, code))
+			continue
+		}
+		b.entered[id]++
+	}
+	if !b.final {
+		b.mark = b.pe.spent
+		b.started = true
+		b.pe.sched.Add(b.t)
+	}
+}
+
+// resolved goes on after an answer about one ID.
+func (b *batch) resolved(id types.BufferID, code errcode.Code) {
+	w := b.w
+	if b.final || b.alias {
+		return
+	}
+	waited := b.waiting[id]
+	delete(b.waiting, id)
+	if waited && code == errcode.OK {
+		bind, now, acts := b.pe.view.Resolve(w.now, id)
+		b.bound[id] = bind.Version
+		if code = now; code == errcode.WaitTimeout {
+			b.waiting[id], code = true, errcode.OK
+		}
+		b.pe.do(acts)
+	}
+	if code != errcode.OK && (waited || b.entered[id] > 0) {
+		b.do(b.t.Blocked(w.now, id, code))
+	}
+	if waited && len(b.waiting) == 0 && !b.final {
+		b.start()
+	}
+}
+
+// rebind looks the remote buffers up again, because a path wants newer knowledge than the batch was bound to.
+func (b *batch) rebind() (newer bool) {
+	w, pe := b.w, b.pe
+	if b.final {
+		return false
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.bound)) {
+		bind, code, acts := b.view().Resolve(w.now, id)
+		switch code {
+		case errcode.OK:
+			newer = newer || bind.Version > b.bound[id]
+			b.bound[id] = bind.Version
+		case errcode.WaitTimeout:
+		default:
+			newer = true
+			delete(b.bound, id)
+			b.do(b.t.Blocked(w.now, id, code))
+		}
+		if b.alias {
+			pe.doShadow(acts)
+			continue
+		}
+		pe.do(acts)
+	}
+	if !newer && !b.alias {
+		pe.do(pe.view.RefreshNow(w.now, "floor"))
+	}
+	return newer
+}
+
+// oldest is the oldest knowledge that the post rests on.
+func (b *batch) oldest(p *coherence.Post) types.Version {
+	bound := ^types.Version(0)
+	for _, s := range p.Slices {
+		bound = min(bound, b.bound[s.Remote])
+	}
+	return bound
+}
+
+// changed notes that bytes of these slices changed on the way.
+func (b *batch) changed(on []coherence.Slice) {
+	for i := range b.reqs {
+		if slices.ContainsFunc(on, func(s coherence.Slice) bool {
+			return b.reqs[i].Local < s.Local+s.Len && s.Local < b.reqs[i].Local+b.reqs[i].Len
+		}) {
+			b.corrupted[i]++
+		}
+	}
+}
+
+func (b *batch) cancel() {
+	w := b.w
+	b.excuse("it was cancelled")
+	w.did(CancelBatch)
+	w.trace("batch %d is cancelled", b.n)
+	var shared []*batch
+	if w.cfg.mutant == cancelClosesPath {
+		for _, c := range b.pe.conns {
+			if slices.ContainsFunc(c.posts, func(o *outPost) bool { return o.b == b }) {
+				for _, o := range c.posts {
+					shared = append(shared, o.b)
+				}
+			}
+		}
+	}
+	b.do(b.t.Cancel(w.now, errcode.Canceled))
+	for _, o := range shared {
+		o.do(o.t.Cancel(w.now, errcode.Canceled))
+	}
+}
+
+// result takes what became of a post.
+func (b *batch) result(r result) {
+	w := b.w
+	if r.res.Code == errcode.ResourceExhausted {
+		b.pausedTill = w.now + 200*types.Millisecond
+	}
+	before, lost := b.t.Retries(), b.t.Lost()
+	b.do(b.t.Result(w.now, r.post, r.res))
+	if b.t.Retries() > before || b.t.Lost() > lost {
+		w.did(Retry)
+	}
+}
+
 // do carries out what the transfer asks for, and tells the view what has become quiet.
 func (b *batch) do(acts []coherence.Action) {
 	w, p := b.w, b.pe.p
 	p.touched = true
 	for _, a := range acts {
+		w.asked(a)
 		switch a := a.(type) {
 		case coherence.AbortPost:
 			for _, c := range b.pe.conns {
@@ -80,10 +234,20 @@ func (b *batch) do(acts []coherence.Action) {
 	}
 	// Copied, because what Leave brings about may come back here.
 	for _, q := range slices.Clone(b.t.TakeQuiet()) {
-		b.pe.do(b.pe.view.Leave(w.now, q.ID, q.N))
+		n := min(q.N, b.entered[q.ID]) // what never entered is not on the gate
+		if n == 0 {
+			continue
+		}
+		b.entered[q.ID] -= n
+		if b.alias {
+			b.pe.shadow.Leave(w.now, q.ID, n)
+			continue
+		}
+		b.pe.do(b.pe.view.Leave(w.now, q.ID, n))
 	}
 	if b.t.Settled() && !b.settled {
 		b.settled = true
+		b.pe.sched.Remove(b.t)
 		b.pe.batches = slices.DeleteFunc(b.pe.batches, func(o *batch) bool { return o == b })
 		w.batches = slices.DeleteFunc(w.batches, func(o *batch) bool { return o == b })
 	}
@@ -95,27 +259,27 @@ func (b *batch) finish() {
 	if b.final {
 		w.violate("S10", "batch %d ended twice", b.n)
 	}
-	b.final, b.ended, b.quietAtEnd = true, w.event, b.t.RemoteQuiet()
+	b.final, b.ended, b.endedAt, b.quietAtEnd = true, w.event, w.now, b.t.RemoteQuiet()
 	outcome, code := b.t.Outcome()
 	w.trace("batch %d ended %v (%v), remote quiet %v", b.n, outcome, code, b.quietAtEnd)
 	switch outcome {
 	case types.Completed:
-		w.stats.Completed++
+		w.did(EndCompleted)
 	case types.NotApplied:
-		w.stats.NotApplied++
+		w.did(EndNotApplied)
 	case types.Unknown:
-		w.stats.Unknown++
+		w.did(EndUnknown)
 	case types.Partial:
-		w.stats.Partial++
+		w.did(EndPartial)
 	default:
 		w.violate("S10", "batch %d ended %v", b.n, outcome)
 	}
 	if !b.quietAtEnd {
-		w.stats.RemoteNotQuiet++
+		w.did(EndNotQuiet)
 		b.pe.again = b.reqs // the application will write there again
 	}
 	for k, i := range b.req {
-		switch outcome, _ := b.t.RequestOutcome(i); {
+		switch outcome, code := b.t.RequestOutcome(i); {
 		case outcome == types.Pending:
 			w.violate("S10", "batch %d ended with request %d pending", b.n, i)
 		case outcome == types.Completed && b.op == types.Write && !b.applied[k]:
@@ -124,7 +288,11 @@ func (b *batch) finish() {
 			w.violate("S8", "READ %d of batch %d is COMPLETED, its byte %d was not returned", i, b.n, k)
 		case outcome == types.Completed && b.covered[k]:
 			w.violate("S8", "WRITE %d of batch %d is COMPLETED, something that had ended before landed over byte %d", i, b.n, k)
-		case outcome == types.NotApplied && b.applied[k]:
+		case outcome == types.Completed && b.bad[k]:
+			w.violate("S8", "WRITE %d of batch %d is COMPLETED, its byte %d had changed on the way", i, b.n, k)
+		case b.op == types.Write && code == errcode.Checksum && outcome != types.Unknown:
+			w.violate("S8", "WRITE %d of batch %d has a wrong checksum and ended %v", i, b.n, outcome)
+		case outcome == types.NotApplied && b.op == types.Write && (b.applied[k] || b.bad[k]):
 			w.violate("S8", "WRITE %d of batch %d is NOT_APPLIED, its byte %d was applied", i, b.n, k)
 		}
 	}
@@ -139,21 +307,28 @@ func (b *batch) attribute(outcome types.Outcome, code errcode.Code) {
 		return
 	}
 	m := b.w.mix
-	if (code == errcode.Stalled || code == errcode.MetadataUnavailable) && (m.slow > 0 || m.dials > 1 || m.tick > 4*types.Millisecond) {
+	if (code == errcode.Stalled || code == errcode.MetadataUnavailable) && (m.slow > 0 || m.rate[DialFails] > 0 ||
+		m.rate[Exhausted] > 0 || m.rate[DescribeFails] > 0 || m.tick > 4*types.Millisecond || len(b.w.hosts) > 4) {
 		return // handlers that hardly run, a peer that is hard to reach, messages that take seconds: what these deadlines are for
 	}
 	target := b.w.find(b.target)
+	checksums := 1 // a READ is tried again once
+	if b.op == types.Read {
+		checksums = 2
+	}
 	for i, r := range b.reqs {
-		if outcome, code := b.t.RequestOutcome(i); outcome == types.Completed {
-			continue
-		} else if target.region(r.Remote).nonReady == 0 {
+		outcome, code := b.t.RequestOutcome(i)
+		switch {
+		case outcome == types.Completed, target.region(r.Remote).nonReady != 0:
+		case code == errcode.Checksum && b.corrupted[i] >= checksums:
+		default:
 			b.w.violate("S12/S13", "request %d of batch %d on ID %d ended %v (%v) for no reason of its own", i, b.n, r.Remote, outcome, code)
 		}
 	}
 }
 
 // lands is a byte of a WRITE reaching memory.
-func (b *batch) lands(k int, at *cell) {
+func (b *batch) lands(k int, at *cell, bad bool) {
 	w := b.w
 	if b.final {
 		outcome, _ := b.t.RequestOutcome(b.req[k])
@@ -170,7 +345,8 @@ func (b *batch) lands(k int, at *cell) {
 			w.violate("S8", "batch %d, which had ended, lands over batch %d, which is COMPLETED", b.n, o.n)
 		}
 	}
-	b.applied[k] = true
+	b.bad[k] = bad
+	b.applied[k] = b.applied[k] || !bad
 	*at = cell{b, k}
 }
 
@@ -182,7 +358,7 @@ func (b *batch) received(s coherence.Slice, c chunk) {
 		if !b.produced[k] {
 			b.w.violate("S8", "byte %d of batch %d came from nowhere", k, b.n)
 		}
-		b.got[k] = true
+		b.got[k] = !c.bad
 	}
 }
 

@@ -38,6 +38,7 @@ func (p *proc) check() {
 		}
 	} else {
 		p.history[version] = bufs
+		p.versions = append(p.versions, version)
 	}
 	for _, pe := range p.peers {
 		if err := pe.view.CheckInvariants(); err != nil {

@@ -16,8 +16,10 @@ type conn struct {
 	from, to *proc
 	pe       *peer  // the initiator's record
 	made     uint64 // event in which the token was made
-	slow     bool   // its handler hardly runs
-	shown    bool   // something was sent, and the token with it
+	floor    types.Version
+	slow     bool       // its handler hardly runs
+	shown    bool       // something was sent, and the token with it
+	stalled  types.Time // until when the handler stands still
 
 	// the initiator's end
 	open    bool
@@ -60,6 +62,7 @@ type outPost struct {
 	abort   bool // asked for
 	aborted bool // sent
 	sunk    bool // READ: data that came after the abort was thrown away
+	bad     bool // READ: bytes changed on the way
 }
 
 type result struct {
@@ -94,6 +97,7 @@ type chunk struct {
 	off, n uint64 // in the slice
 	region *region
 	last   bool
+	bad    bool // changed on the way
 }
 
 // reply goes back: data of a READ, or the end of a post.
@@ -108,6 +112,7 @@ type reply struct {
 type serving struct {
 	frame
 	code  errcode.Code // of the request as a whole
+	bad   bool         // WRITE: bytes changed on the way
 	codes []errcode.Code
 	done  []uint64
 	si    int // READ: next to produce
@@ -127,7 +132,7 @@ func (w *world) dataStep() bool {
 		case 2:
 			return c.from.running() && c.resultStep()
 		}
-		if c.slow && !w.healing && !w.chance(w.mix.lag) {
+		if !w.healing && (c.slow && !w.chance(w.mix.lag) || w.now < c.stalled) || w.scene.holds(c.to, c) {
 			return false
 		}
 		return c.to.running() && c.handle()
@@ -169,6 +174,9 @@ func (c *conn) sendStep() bool {
 			n := min(s.Len-o.off, chunkLen)
 			o.b.touchLocal("read for sending")
 			ch := chunk{si: o.si, off: o.off, n: n}
+			if o.b.crc && c.w.possible(Corrupt, 3) {
+				ch.bad = true
+			}
 			o.off += n
 			if o.off == s.Len {
 				o.si, o.off = o.si+1, 0
@@ -204,6 +212,9 @@ func (c *conn) receiveStep() bool {
 			o.sunk = true
 			return true
 		}
+		if o.b.crc && c.w.possible(Corrupt, 3) {
+			r.c.bad, o.bad = true, true
+		}
 		o.b.received(o.slices[r.c.si], r.c)
 		o.post.Moved.Add(r.c.n)
 		return true
@@ -211,6 +222,12 @@ func (c *conn) receiveStep() bool {
 	c.posts = slices.Delete(c.posts, i, i+1)
 	if o.sunk && r.res.Code == errcode.OK {
 		r.res.Code, r.res.Failed = errcode.Canceled, nil
+	}
+	if o.bad {
+		o.b.changed(o.slices)
+		if r.res.Code == errcode.OK && c.w.cfg.mutant != checksumIgnored {
+			r.res.Code, r.res.Failed = errcode.Checksum, nil
+		}
 	}
 	c.result(o, r.res)
 	return true
@@ -230,9 +247,7 @@ func (c *conn) lose(code errcode.Code, why string) {
 	c.posts = nil
 }
 
-// close is Path.Close.
-func (c *conn) close(why string) { c.closeWith(errcode.Canceled, why) }
-
+// closeWith is Path.Close.
 func (c *conn) closeWith(code errcode.Code, why string) {
 	if c.open {
 		c.lose(code, why)
@@ -247,18 +262,19 @@ func (c *conn) resultStep() bool {
 		r := c.results[0]
 		c.results = c.results[1:]
 		if r.res.Sent && !r.res.Answered {
-			w.stats.Lost++
+			w.did(PostLost)
 			pe.lost(c, true)
 		}
 		w.trace("%s post %d of batch %d: %v answered %v sent %v failed %v",
 			c.from.inst.Short(), r.post.ID, r.b.n, r.res.Code, r.res.Answered, r.res.Sent, r.res.Failed)
-		r.b.do(r.b.t.Result(w.now, r.post, r.res))
+		r.b.result(r)
 		return true
 	}
 	if c.open || c.down {
 		return false
 	}
 	c.down = true
+	w.did(PathDown)
 	pe.conns = slices.DeleteFunc(pe.conns, func(o *conn) bool { return o == c })
 	pe.lost(c, false)
 	if !c.shown { // the owner saw a connection end, but not whose: it must be told which token will not come
@@ -270,6 +286,9 @@ func (c *conn) resultStep() bool {
 // lost tells the view of a lost path before any batch hears of it, so that no WRITE is retried in between.
 func (pe *peer) lost(c *conn, dirty bool) {
 	pe.do(pe.view.PathLost(pe.p.w.now, c.token, dirty))
+	if pe.shadow != nil {
+		pe.shadow.PathLost(pe.p.w.now, c.token, false)
+	}
 	if dirty && pe.p.w.cfg.mutant == retryAtOnce {
 		pe.pathsRetired([]types.PathID{c.token})
 	}

@@ -2,67 +2,123 @@ package sim
 
 import "mooncake_te/gocore/types"
 
-// faultStep makes something go wrong.
+// faultStep makes something go wrong, of a kind drawn evenly.
 func (w *world) faultStep() bool {
-	h := w.rng.IntN(numHosts)
+	h := w.rng.IntN(len(w.hosts))
 	p := w.hosts[h]
-	m := w.mix
-	hit := func(n int) bool { return n > 0 && w.chance(n) }
-	switch w.rng.IntN(8) {
-	case 0, 1:
-		return hit(m.breaks) && w.any(len(w.sessions), func(i int) bool {
-			s := w.sessions[i]
-			if s.broken {
+	switch f := [...]Fault{
+		Crash, Goodbye, Pause, PauseSilent, SessionBreak, SessionBreak, SessionTail, HalfOpen, HalfOpen, Late, Crossing,
+		ConnDrop, ConnDrop, ConnStall, Evict, ClockJump,
+	}[w.rng.IntN(16)]; f {
+	case Crash, Goodbye:
+		return w.crashStep(h, f)
+	case Pause, PauseSilent:
+		if p == nil {
+			return false
+		}
+		if p.paused {
+			w.pause(p, false, false)
+			return true
+		}
+		if !w.possible(f, 4) {
+			return false
+		}
+		w.pause(p, true, f == PauseSilent)
+		return true
+	case SessionBreak, SessionTail, HalfOpen, Late:
+		return w.any(len(w.sessions), func(i int) bool { return w.sessions[i].fail(f) })
+	case Crossing:
+		return p != nil && p.running() && w.any(len(p.peers), func(i int) bool {
+			pe := p.peers[i]
+			q := w.hosts[pe.host]
+			if pe.replaced || pe.sess == nil || q == nil || q.inst != pe.inst || !q.running() || !w.possible(Crossing, 1) {
 				return false
 			}
-			w.stats.SessionBreaks++
-			w.trace("session of %s and %s breaks", s.end[0].inst.Short(), s.end[1].inst.Short())
-			s.cut()
+			p.connect(q)
 			return true
 		})
-	case 2, 3:
-		return hit(m.drops) && w.any(len(w.conns), func(i int) bool { return w.conns[i].drop() })
-	case 4:
-		if !hit(5 * m.crashes) {
-			return false
-		}
-		if p == nil {
-			w.boot(h)
-			return true
-		}
-		w.crash(p)
-		if w.chance(2) {
-			w.boot(h)
-		}
-		return true
-	case 5, 6:
-		if p == nil || !hit(m.pauses) || !p.paused && !w.chance(4) {
-			return false
-		}
-		w.pause(p, !p.paused)
-		return true
+	case ConnDrop:
+		return w.any(len(w.conns), func(i int) bool { return w.conns[i].drop() })
+	case ConnStall:
+		return w.any(len(w.conns), func(i int) bool { return w.conns[i].stall() })
+	case Evict:
+		return p != nil && p.running() && w.any(len(p.peers), func(i int) bool {
+			pe := p.peers[i]
+			return !pe.replaced && pe.forgettable() && w.possible(Evict, 1) && pe.forget()
+		})
+	case ClockJump:
+		return p != nil && p.clocked && w.possible(ClockJump, 4) && p.setClock()
 	}
-	return p != nil && p.running() && hit(m.evicts) && w.any(len(p.peers), func(i int) bool { return p.peers[i].forget() })
+	return false
+}
+
+func (w *world) crashStep(h int, f Fault) bool {
+	p := w.hosts[h]
+	if p == nil {
+		return w.boot(h) != nil
+	}
+	if !w.possible(f, 8) {
+		return false
+	}
+	w.crash(p, f == Goodbye)
+	if w.possible(Restart, 1) {
+		w.boot(h)
+	}
+	return true
 }
 
 // drop is the network losing a connection: the initiator sees its end, the target some of what was under way first.
 func (c *conn) drop() bool {
-	if !c.open || c.from.dead {
+	if !c.open || c.from.dead || c.from == c.to || !c.w.possible(ConnDrop, 1) {
 		return false
 	}
-	c.w.stats.ConnDrops++
 	c.w.disturb(c.from, c.to, "its connection was dropped")
 	c.lose(unreachable, "the network dropped it")
 	c.toT = c.toT[:c.w.rng.IntN(len(c.toT)+1)]
 	return true
 }
 
-func (w *world) crash(p *proc) {
-	w.stats.Crashes++
-	w.trace("%s dies", p.inst.Short())
-	bye := w.chance(3)
+// stall lets a handler stand still, wherever it is.
+func (c *conn) stall() bool {
+	w := c.w
+	if c.state == left || c.stalled > w.now || !w.possible(ConnStall, 1) {
+		return false
+	}
+	c.stalled = w.now + types.Time(1+w.rng.IntN(3000))*types.Millisecond
+	w.disturb(c.from, c.to, "its peer's handler stood still")
+	return true
+}
+
+// fail lets something go wrong with a session.
+func (s *session) fail(f Fault) bool {
+	w := s.w
+	if s.over() || s.end[0] == s.end[1] || !w.possible(f, 1) {
+		return false
+	}
+	w.trace("session of %s and %s: %s", s.end[0].inst.Short(), s.end[1].inst.Short(), f)
+	switch f {
+	case SessionTail:
+		s.dying = true
+		for i := range s.q {
+			s.q[i] = s.q[i][:w.rng.IntN(len(s.q[i])+1)]
+		}
+		s.disturb("its session broke")
+	case HalfOpen:
+		s.cut()
+		s.deaf[w.rng.IntN(2)] = w.now + types.Time(1+w.rng.IntN(8000))*types.Millisecond
+	case Late:
+		s.late = w.now + types.Time(1+w.rng.IntN(2000))*types.Millisecond
+		s.disturb("its session stood still")
+	default:
+		s.cut()
+	}
+	return true
+}
+
+func (w *world) crash(p *proc, bye bool) {
+	w.trace("%s dies, with a goodbye: %v", p.inst.Short(), bye)
 	for _, s := range w.sessions {
-		if s.broken || s.end[0] != p && s.end[1] != p {
+		if s.over() || s.end[0] != p && s.end[1] != p {
 			continue
 		}
 		other := 1 - s.side(p)
@@ -71,7 +127,6 @@ func (w *world) crash(p *proc) {
 		} else {
 			s.cut()
 		}
-		w.disturb(s.end[other], p, "its peer died")
 	}
 	for _, q := range w.procs {
 		w.disturb(q, p, "its peer died")
@@ -104,21 +159,20 @@ func (w *world) remove(b *batch) {
 }
 
 // pause is SIGSTOP and SIGCONT. The others notice by missing heartbeats, if it lasts.
-func (w *world) pause(p *proc, stop bool) {
+func (w *world) pause(p *proc, stop, sessions bool) {
 	w.trace("%s paused: %v", p.inst.Short(), stop)
 	p.paused = stop
-	for _, q := range w.procs {
-		w.disturb(q, p, "its peer stood still")
-		w.disturb(p, q, "its own process stood still")
+	for _, q := range w.hosts {
+		if q != nil {
+			w.disturb(q, p, "its peer stood still")
+			w.disturb(p, q, "its own process stood still")
+		}
 	}
 	if stop {
-		w.stats.Pauses++
 		p.pausedAt = w.now
-		if w.chance(2) {
-			for _, s := range w.sessions {
-				if s.end[0] == p || s.end[1] == p {
-					s.cut()
-				}
+		for _, s := range w.sessions {
+			if sessions && (s.end[0] == p || s.end[1] == p) {
+				s.cut()
 			}
 		}
 		return
@@ -129,96 +183,10 @@ func (w *world) pause(p *proc, stop bool) {
 	p.tick()
 }
 
-// heal ends all faults and lets everything end that must.
-func (w *world) heal() {
-	w.healing = true
-	w.mix = quietMix()
-	w.trace("everything heals")
-	for h, p := range w.hosts {
-		if p == nil {
-			w.boot(h)
-		} else if p.paused {
-			w.pause(p, false)
-		}
-	}
-	w.settle("L5")
-	if w.cfg.mutant != noMutant {
-		return // a planted mistake may break liveness as well; it is safety that must show it
-	}
-	// L7: all pairs work again.
-	for _, p := range w.hosts {
-		for h, q := range w.hosts {
-			if p == q {
-				continue
-			}
-			w.probe(p, h, q)
-		}
-	}
-}
-
-// settle runs until nothing is under way.
-func (w *world) settle(rule string) {
-	const most = 200_000
-	for range most {
-		w.step()
-		if w.atRest() {
-			return
-		}
-	}
-	for _, b := range w.batches {
-		w.violate(rule, "batch %d of %s to %s does not end (final %v)", b.n, b.initiator.Short(), b.target.Short(), b.final)
-	}
-	for _, p := range w.hosts {
-		for _, d := range p.drains {
-			w.violate("L1", "the drain of %v does not end", d.ids)
-		}
-	}
-	w.violate(rule, "something does not come to rest")
-}
-
-func (w *world) atRest() bool {
-	if len(w.batches) > 0 {
-		return false
-	}
-	for _, p := range w.hosts {
-		if len(p.drains) > 0 || len(p.gateQ) > 0 || len(p.localQ) > 0 {
-			return false
-		}
-	}
+// setClock gives a process another wall clock, far away or near.
+func (p *proc) setClock() bool {
+	const hour = 3_600_000_000
+	p.skew = [...]int64{0, hour, -hour, 30 * 365 * 24 * hour, -30 * 365 * 24 * hour, 200 * 365 * 24 * hour}[p.w.rng.IntN(6)]
+	p.w.trace("the clock of %s is %d us off", p.inst.Short(), p.skew)
 	return true
-}
-
-// probe writes and reads back once from p to host h.
-func (w *world) probe(p *proc, h int, q *proc) {
-	for b := range blocks {
-		p.register(b)
-		q.register(b)
-	}
-	deadline := w.now + 120*types.Second
-	for p.byHost[h] == nil || p.byHost[h].inst != q.inst {
-		p.sought[h] = true
-		if pe := p.byHost[h]; pe != nil && pe.sess == nil {
-			p.dial(h, pe) // learns that it is another
-		}
-		w.step()
-		if w.now > deadline {
-			w.violate("L7", "%s does not find %s", p.inst.Short(), q.inst.Short())
-		}
-	}
-	for _, op := range []types.Op{types.Write, types.Read} {
-		before := w.stats.Completed
-		// One operation may fail of what it finds broken (L2); the next may not.
-		for try := 0; w.stats.Completed == before; try++ {
-			if try > 1 {
-				w.violate("L7", "%v from %s to %s fails after everything has healed", op, p.inst.Short(), q.inst.Short())
-			}
-			for !p.submit(p.byHost[h], op, p.block[forGrants], []span{{g: q.block[0], n: blockLen}}, 0, false) {
-				w.step()
-				if w.now > deadline {
-					w.violate("L7", "%s cannot submit to %s", p.inst.Short(), q.inst.Short())
-				}
-			}
-			w.settle("L7")
-		}
-	}
 }

@@ -57,6 +57,7 @@ func (c *conn) accept() bool {
 		peer, ok = c.from.inst, true
 	}
 	if !ok {
+		c.w.did(Refused)
 		c.w.trace("%s refuses connection %x", c.to.inst.Short(), uint64(c.token))
 		c.w.disturb(c.from, c.to, "its connection was refused")
 		c.state, c.eofI, c.toT = left, true, nil
@@ -82,8 +83,8 @@ func (c *conn) take(f frame) {
 		c.admit(f)
 	case payload:
 		s := c.cur
-		if s == nil {
-			return // answered early (by a mutant)
+		if s == nil || s.id != f.id {
+			return // refused before its payload came (or answered early by a mutant)
 		}
 		ch := f.c
 		ch.last = f.last
@@ -106,6 +107,8 @@ func (c *conn) admit(f frame) {
 	c.cur = s
 	if f.target != c.to.inst {
 		s.code = errcode.StaleInstance
+	} else if c.from != c.to && c.w.possible(Exhausted, 3) {
+		s.code = errcode.ResourceExhausted
 	} else {
 		for i, sl := range f.slices {
 			code := c.to.owner.Check(c.from.inst, sl.Remote, f.op, sl.Off, sl.Len)
@@ -124,8 +127,8 @@ func (c *conn) admit(f frame) {
 		s.codes = make([]errcode.Code, len(f.slices))
 		c.reply(s)
 	}
-	if f.op == types.Read && s.code != errcode.OK {
-		c.answer(s)
+	if s.code != errcode.OK && c.cur != nil {
+		c.answer(s) // at once, so that a peer with much to send can stop
 	}
 }
 
@@ -163,9 +166,11 @@ func (c *conn) leave() {
 	s, ch := c.cur, c.in
 	sl := s.slices[ch.si]
 	c.state = idle
+	c.w.did(ChunkDone)
 	for i := range ch.n {
-		c.touch(s, sl, sl.Off+ch.off+i, ch.off+i)
+		c.touch(s, sl, sl.Off+ch.off+i, ch.off+i, ch.bad)
 	}
+	s.bad = s.bad || ch.bad
 	g := ch.region
 	g.inside--
 	if g.closed && g.inside == 0 {
@@ -222,9 +227,16 @@ func (c *conn) maybeEnd(s *serving) {
 
 // chunkDone answers a WRITE after its last chunk.
 func (c *conn) chunkDone(s *serving, ch chunk) {
-	if ch.last {
-		c.answer(s)
+	if !ch.last {
+		return
 	}
+	if s.bad {
+		s.b.changed(s.slices)
+		if s.code == errcode.OK && c.w.cfg.mutant != checksumIgnored {
+			s.code = errcode.Checksum
+		}
+	}
+	c.answer(s)
 }
 
 func (c *conn) answer(s *serving) {
@@ -244,11 +256,18 @@ func (c *conn) reply(s *serving) {
 			res.Failed = append(res.Failed, coherence.SliceResult{Index: uint32(i), Code: code, Applied: s.done[i]})
 		}
 	}
+	if common := s.codes[0]; res.Code == errcode.OK && common != errcode.OK && allSame(s.codes) {
+		res.Code, res.Failed = common, nil // one code for all of them is that of the request
+	}
 	c.toI = append(c.toI, reply{id: s.id, res: res})
 }
 
+func allSame(codes []errcode.Code) bool {
+	return !slices.ContainsFunc(codes, func(c errcode.Code) bool { return c != codes[0] })
+}
+
 // touch is one access to one cell of user memory: the place where most of safety is decided.
-func (c *conn) touch(s *serving, sl coherence.Slice, off, at uint64) {
+func (c *conn) touch(s *serving, sl coherence.Slice, off, at uint64, bad bool) {
 	w, p, b := c.w, c.to, s.b
 	k := b.index(sl, at)
 	g := p.region(sl.Remote)
@@ -264,10 +283,10 @@ func (c *conn) touch(s *serving, sl coherence.Slice, off, at uint64) {
 	case !g.covers(off):
 		w.violate("S11", "batch %d touches offset %d outside ID %d", b.n, off, g.id)
 	}
-	addr := uint64(g.block)*blockLen + off
+	addr := uint64(g.base) + off
 	if s.op == types.Read {
 		b.produced[k] = true
 		return
 	}
-	b.lands(k, &p.mem[addr])
+	b.lands(k, &p.mem[addr], bad)
 }

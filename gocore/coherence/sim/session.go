@@ -15,7 +15,12 @@ type session struct {
 	end    [2]*proc
 	q      [2][]any // messages to end i, in order
 	broken bool
+	dying  bool          // nothing more is said; what is queued still arrives
+	deaf   [2]types.Time // until when an end does not notice
+	late   types.Time    // until when nothing arrives
 }
+
+func (s *session) over() bool { return s.broken || s.dying }
 
 // Messages that are no action of a machine.
 type (
@@ -39,14 +44,14 @@ func (s *session) side(p *proc) int {
 // send queues a message to a peer on its present session, if there is one.
 func (pe *peer) send(m any) {
 	s := pe.sess
-	if s == nil || s.broken {
+	if s == nil || s.over() {
 		return
 	}
 	to := 1 - s.side(pe.p)
 	s.q[to] = append(s.q[to], m)
 	switch m.(type) { // what may be said again on a session, and then is said twice
 	case coherence.SendDrain, coherence.SendDrainAck, coherence.SendRetire, coherence.SendRetired, msgInvalidate:
-		if n := pe.p.w.mix.dups; n > 0 && !pe.p.w.healing && pe.p.w.chance(4*n) {
+		if pe.p.w.possible(Duplicate, 4) {
 			s.q[to] = append(s.q[to], m)
 		}
 	}
@@ -55,11 +60,16 @@ func (pe *peer) send(m any) {
 // dial makes a session with whoever lives at the host, or learns that it is not the one expected.
 func (p *proc) dial(host int, expect *peer) {
 	w := p.w
+	w.did(Dial)
 	q := w.hosts[host]
-	if q == nil || q == p || !q.running() || !w.chance(w.mix.dials) {
-		if expect != nil {
-			expect.nextDial = w.now + 100*types.Millisecond
+	if expect != nil {
+		if w.now < expect.nextDial {
+			w.violate("L6", "%s dials %s again within its pause", p.inst.Short(), expect.inst.Short())
 		}
+		expect.dialPause = min(max(2*expect.dialPause, dialPauseMin), dialPauseMax)
+		expect.nextDial = w.now + expect.dialPause
+	}
+	if q == nil || !q.running() || q != p && w.possible(DialFails, 2) {
 		return
 	}
 	p.touched = true
@@ -67,6 +77,12 @@ func (p *proc) dial(host int, expect *peer) {
 		expect.gone()
 		return
 	}
+	p.connect(q)
+}
+
+// connect makes a session: the end that was dialled has it at once, the other with its first message.
+func (p *proc) connect(q *proc) {
+	w := p.w
 	s := &session{w: w, end: [2]*proc{p, q}}
 	s.q[0] = append(s.q[0], msgHello{})
 	w.trace("%s dials %s", p.inst.Short(), q.inst.Short())
@@ -84,7 +100,8 @@ func (p *proc) sessionUp(with *proc, s *session) {
 	if pe.replaced {
 		return
 	}
-	pe.sess = s
+	p.w.did(SessionUp)
+	pe.sess, pe.dialPause = s, 0
 	pe.dropAttach()
 	if p.byHost[with.host] == nil {
 		p.byHost[with.host] = pe
@@ -109,17 +126,22 @@ func (s *session) cut() {
 	}
 	s.broken = true
 	s.q = [2][]any{}
-	s.w.disturb(s.end[0], s.end[1], "its session broke")
-	s.w.disturb(s.end[1], s.end[0], "its session broke")
+	s.disturb("its session broke")
+}
+
+func (s *session) disturb(why string) {
+	s.w.disturb(s.end[0], s.end[1], why)
+	s.w.disturb(s.end[1], s.end[0], why)
 }
 
 // notice tells one end of a broken session; true if there was one to tell.
 func (s *session) notice(i int) bool {
 	p := s.end[i]
 	pe := p.find(s.end[1-i].inst)
-	if pe == nil || pe.sess != s || !p.running() {
+	if pe == nil || pe.sess != s || !p.running() || s.w.now < s.deaf[i] && !s.w.healing {
 		return false
 	}
+	p.w.did(SessionDown)
 	p.w.trace("%s notices that its session with %s is down", p.inst.Short(), pe.inst.Short())
 	pe.sess = nil
 	pe.dropAttach()
@@ -131,14 +153,14 @@ func (s *session) notice(i int) bool {
 // deliver hands over the next message of some session, or the news of its end.
 func (w *world) deliver() bool {
 	w.sessions = slices.DeleteFunc(w.sessions, func(s *session) bool {
-		return s.broken && !s.held(0) && !s.held(1)
+		return s.over() && !s.held(0) && !s.held(1)
 	})
 	return w.any(2*len(w.sessions), func(n int) bool {
 		s, i := w.sessions[n/2], n%2
-		if s.broken {
+		if s.broken || s.dying && len(s.q[i]) == 0 {
 			return s.notice(i)
 		}
-		if len(s.q[i]) == 0 || !s.end[i].running() {
+		if len(s.q[i]) == 0 || !s.end[i].running() || s.late > w.now && !w.healing || w.scene.holds(s.end[i], s.q[i][0]) {
 			return false
 		}
 		m := s.q[i][0]
@@ -172,6 +194,7 @@ func (s *session) take(i int, m any) {
 	now := w.now
 	switch m := m.(type) {
 	case msgHeartbeat:
+		w.did(Heartbeat)
 		pe.do(pe.view.Heartbeat(now, m.version, m.floor))
 	case msgInvalidate:
 		pe.do(pe.view.Invalidate(now, m.version))
@@ -195,6 +218,9 @@ func (s *session) take(i int, m any) {
 		pe.attachedBy(from, m)
 	case coherence.SendGrant:
 		pe.do(pe.view.AdoptGrant(now, m.Grant))
+		if pe.shadow != nil {
+			pe.shadow.AdoptGrant(now, m.Grant)
+		}
 	case coherence.SendGrantRefused:
 		pe.do(pe.view.GrantRefused(now, m.ID, m.Code))
 	case coherence.SendRetired:
@@ -232,20 +258,26 @@ func (pe *peer) attachedBy(target *proc, m coherence.SendAttached) {
 		return
 	}
 	if len(m.Tokens) == 0 {
-		pe.nextAttach = w.now + 50*types.Millisecond
+		pe.attachPause = min(max(2*pe.attachPause, attachPauseMin), attachPauseMax)
+		pe.nextAttach = w.now + pe.attachPause
 	}
 	var unused []types.PathID
 	for _, tok := range m.Tokens {
-		if w.chance(6) && !w.healing {
+		if w.possible(TokenUnused, 3) {
 			unused = append(unused, tok)
 			continue
 		}
-		c := &conn{w: w, token: tok, from: pe.p, pe: pe, to: target, open: true, made: target.attached[tok]}
+		c := &conn{w: w, token: tok, from: pe.p, pe: pe, to: target, open: true, made: target.attached[tok], floor: m.Floor}
 		c.slow = w.mix.slow > 0 && w.chance(w.mix.slow)
 		target.tokens[tok] = c
 		pe.conns = append(pe.conns, c)
 		w.conns = append(w.conns, c)
+		w.did(PathUp)
+		pe.attachPause = 0
 		pe.do(pe.view.PathUp(w.now, tok, m.Floor, m.NonReady))
+		if pe.shadow != nil {
+			pe.shadow.PathUp(w.now, tok, m.Floor, nil)
+		}
 	}
 	if len(unused) > 0 {
 		pe.do(pe.view.TokensUnused(w.now, unused))

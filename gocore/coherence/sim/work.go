@@ -4,8 +4,6 @@ import (
 	"slices"
 
 	"mooncake_te/gocore/coherence"
-	"mooncake_te/gocore/descriptor"
-	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
 )
 
@@ -13,13 +11,14 @@ const pathsWanted = 3
 
 // workStep is something that an engine does by itself: dial, attach, post, a heartbeat.
 func (w *world) workStep() bool {
-	return w.any(numHosts, func(i int) bool {
+	return w.any(len(w.hosts), func(i int) bool {
 		p := w.hosts[i]
 		if p == nil || !p.running() {
 			return false
 		}
 		for h, wanted := range p.sought {
-			if wanted && p.byHost[h] == nil && w.hosts[h] != nil && w.hosts[h].running() {
+			if wanted && p.byHost[h] == nil && w.hosts[h] != nil && w.hosts[h].running() && w.now >= p.nextOpen {
+				p.nextOpen = w.now + dialPauseMin
 				p.sought[h] = false
 				p.dial(h, nil)
 				return true
@@ -38,7 +37,6 @@ func (pe *peer) work() bool {
 		if !pe.wantsSession() || w.now < pe.nextDial || w.chance(2) {
 			return pe.post() // paths outlive sessions
 		}
-		pe.nextDial = w.now + 50*types.Millisecond
 		p.dial(pe.host, pe)
 		return true
 	}
@@ -52,86 +50,142 @@ func (pe *peer) work() bool {
 	if pe.post() {
 		return true
 	}
-	if w.chance(50) {
+	if w.now >= pe.nextBeat && w.chance(4) {
 		p.touched = true
+		pe.nextBeat = w.now + beatPause*types.Time(len(w.hosts))
 		pe.send(msgHeartbeat{p.owner.Published(), p.owner.Floor(pe.inst)})
 		return !w.healing
 	}
 	return false
 }
 
-// needsPath says whether something is queued that no path could take.
+// needsPath says whether something is queued.
 func (pe *peer) needsPath() bool {
-	return slices.ContainsFunc(pe.batches, func(b *batch) bool { return b.t.HasQueued() })
+	return slices.ContainsFunc(pe.batches, func(b *batch) bool { return b.started && b.t.HasQueued() })
 }
 
-// post puts one post of some batch on some path.
+// post puts one post on some path: which path is luck, which post the Scheduler decides.
 func (pe *peer) post() bool {
 	w := pe.p.w
-	held := pe.view.WritesHeld() && w.cfg.mutant != laterWriteGoes
-	return w.any(len(pe.batches), func(i int) bool {
-		b := pe.batches[i]
-		if b.op == types.Write && held || !b.t.HasQueued() {
-			return false
-		}
-		p := b.t.NextPost(w.now)
-		if p == nil {
-			return false
-		}
-		return pe.place(b, p)
-	})
-}
-
-// place chooses a path for a post: its floor is compared now, when posting, after the path was chosen.
-func (pe *peer) place(b *batch, p *coherence.Post) bool {
-	w := pe.p.w
-	pe.p.touched = true
-	if w.cfg.mutant != ignoreFloor {
-		for _, s := range p.Slices {
-			bind, code, acts := pe.view.Resolve(w.now, s.Remote)
-			pe.do(acts)
-			switch code {
-			case errcode.OK:
-				b.bound[s.Remote] = bind.Version
-			case errcode.WaitTimeout:
-				b.t.Requeue(p)
-				b.do(nil)
-				return len(acts) > 0
-			default:
-				b.t.Requeue(p)
-				b.do(b.t.Blocked(w.now, s.Remote, code))
-				return true
-			}
-		}
-	}
-	bound := ^types.Version(0)
-	for _, s := range p.Slices {
-		bound = min(bound, b.bound[s.Remote])
+	if !pe.needsPath() {
+		return false
 	}
 	from := pe.conns
 	if w.cfg.mutant == noTargetID {
 		from = w.conns // of the name, not of the instance
 	}
-	ok := w.any(len(from), func(i int) bool {
+	return w.any(len(from), func(i int) bool {
 		c := from[i]
-		switch {
-		case !c.open || c.from != pe.p || c.to.host != pe.host:
-			return false
-		case w.cfg.mutant != ignoreFloor && c.pe == pe && !pe.view.MayPost(c.token, bound):
-			return false
-		}
-		pe.checkPost(c, p)
-		w.stats.Posts++
-		w.trace("%s posts %d of batch %d on %x", pe.p.inst.Short(), p.ID, b.n, uint64(c.token))
-		b.t.Posted(w.now, p, c.token)
-		c.give(p, b)
-		return true
+		return c.open && c.from == pe.p && c.to.host == pe.host && len(c.posts) < postsPerPath && pe.postOn(c)
 	})
-	if !ok {
-		b.t.Requeue(p)
+}
+
+const postsPerPath = 8
+
+// postOn asks the Scheduler for a post that may go on this path: the path's floor is compared now, when posting, after the
+// path was chosen. What is bound to older knowledge is bound anew.
+func (pe *peer) postOn(c *conn) bool {
+	w := pe.p.w
+	pe.p.touched = true
+	held := pe.view.WritesHeld() && w.cfg.mutant != laterWriteGoes
+	var stale []*batch
+	mayPost := func(p *coherence.Post) bool {
+		b := pe.batchOf(p.Transfer)
+		if w.cfg.mutant == ignoreFloor || c.pe != pe || b.view().MayPost(c.token, b.oldest(p)) {
+			return true
+		}
+		if !slices.Contains(stale, b) {
+			stale = append(stale, b)
+		}
+		return false
 	}
+	p := pe.next(held, mayPost)
+	if p == nil {
+		again := false
+		for _, b := range stale {
+			again = b.rebind() || again
+		}
+		return again
+	}
+	b := pe.batchOf(p.Transfer)
+	pe.checkPost(c, p)
+	pe.checkShare(c, b, p, held)
+	w.did(Posted)
+	w.trace("%s posts %d of batch %d on %x", pe.p.inst.Short(), p.ID, b.n, uint64(c.token))
+	b.t.Posted(w.now, p, c.token)
+	c.give(p, b)
 	b.do(nil)
-	return ok
+	for _, o := range stale {
+		o.rebind()
+	}
+	return true
+}
+
+func (pe *peer) next(held bool, mayPost func(*coherence.Post) bool) *coherence.Post {
+	w := pe.p.w
+	if w.cfg.mutant != oneBatchFirst {
+		return pe.sched.Next(w.now, held, mayPost)
+	}
+	for _, b := range pe.batches {
+		if !b.started || b.op == types.Write && held {
+			continue
+		}
+		if p := b.t.NextPost(w.now); p != nil && mayPost(p) {
+			return p
+		} else if p != nil {
+			b.t.Requeue(p)
+		}
+	}
+	return nil
+}
+
+func (pe *peer) batchOf(t *coherence.Transfer) *batch {
+	return pe.batches[slices.IndexFunc(pe.batches, func(b *batch) bool { return b.t == t })]
+}
+
+// What the Scheduler charges: see coherence.Scheduler. Written down once more, because it is the bound to be kept.
+const (
+	quantum  = 512 << 10
+	postCost = 4 << 10
+)
+
+// checkShare is L8 at the initiator: while a batch could have posted, the others to the same peer may post no more than
+// the shares of its class and of its fellows allow.
+func (pe *peer) checkShare(c *conn, posting *batch, p *coherence.Post, held bool) {
+	w := pe.p.w
+	most := int64(0)
+	if len(pe.batches) > 1 {
+		most = pe.mostBefore()
+	}
+	pe.spent += int64(p.Bytes) + postCost
+	for _, b := range pe.batches {
+		could := b != posting && b.started && b.t.HasQueued() && !(b.op == types.Write && held) && w.now >= b.pausedTill
+		if could {
+			for _, v := range b.bound {
+				could = could && b.view().MayPost(c.token, v)
+			}
+		}
+		if !could {
+			b.mark = pe.spent
+			continue
+		}
+		if pe.spent-b.mark > most {
+			w.violate("L8", "batch %d waits while others to %s have posted %d bytes, at most %d is fair", b.n, pe.inst.Short(),
+				pe.spent-b.mark, most)
+		}
+	}
+}
+
+// mostBefore bounds what others may post before a batch has its turn: a quantum of each fellow of its class, and what the
+// other class may post meanwhile at four to one, each with one post too much.
+func (pe *peer) mostBefore() int64 {
+	const over = 64 << 10
+	var n [types.NumClasses]int64
+	for _, b := range pe.batches {
+		n[b.class]++
+	}
+	fellows := max(n[0], n[1]) * (quantum + over)
+	return fellows + (fellows/quantum+2)*4*(quantum+over)
 }
 
 // checkPost is the promise and the floor, from the outside.
@@ -177,113 +231,4 @@ func (pe *peer) checkAck(ids []types.BufferID) {
 // tokenGood says whether a connection in the accept queue could still be accepted.
 func (p *proc) tokenGood(tok types.PathID) bool {
 	return p.attached[tok]&staysGood != 0 || p.owner.TokenValid(tok)
-}
-
-// call is one Describe under way: a request, then an answer of any age.
-type call struct {
-	pe  *peer
-	ans *descriptor.Descriptor
-	// split is the listing that a mutant labels with a later version.
-	split []descriptor.Buffer
-}
-
-func (w *world) callStep() bool {
-	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return c.pe.p.dead })
-	return w.any(len(w.calls), func(i int) bool {
-		c := w.calls[i]
-		if !c.pe.p.running() {
-			return false
-		}
-		if c.ans == nil {
-			return c.sample()
-		}
-		w.calls = slices.Delete(w.calls, i, i+1)
-		c.deliver()
-		return true
-	})
-}
-
-// sample asks the owner, or fails.
-func (c *call) sample() bool {
-	pe := c.pe
-	w := pe.p.w
-	q := w.hosts[pe.host]
-	fail := func() bool {
-		w.calls = slices.DeleteFunc(w.calls, func(o *call) bool { return o == c })
-		pe.calling = false
-		pe.do(pe.view.RefreshFailed(w.now, errcode.PeerUnreachable))
-		return true
-	}
-	switch {
-	case q == nil || !q.running():
-		return fail()
-	case q.inst != pe.inst:
-		fail()
-		pe.gone()
-		return true
-	case w.mix.stales > 0 && !w.healing && w.chance(8*w.mix.stales):
-		return fail()
-	}
-	version, bufs := q.owner.Describe()
-	if w.cfg.mutant == splitDescribe {
-		if c.split == nil {
-			c.split = append([]descriptor.Buffer{}, bufs...)
-			return true
-		}
-		bufs = c.split
-	}
-	c.ans = &descriptor.Descriptor{Head: descriptor.Head{Name: "sim", Instance: q.inst, Version: version}, Buffers: bufs}
-	return true
-}
-
-// deliver hands the answer to the view; sometimes an older or a broken one instead, as a store or a bug might.
-func (c *call) deliver() {
-	pe := c.pe
-	w := pe.p.w
-	pe.calling = false
-	if pe.replaced {
-		return
-	}
-	d := c.ans
-	if w.mix.stales > 0 && !w.healing && w.chance(4*w.mix.stales) {
-		d = w.spoil(pe, d)
-	}
-	before := pe.view.Descriptor()
-	change, acts, err := pe.view.Adopt(w.now, d)
-	after := pe.view.Descriptor()
-	if err != nil && after != before {
-		w.violate("S7", "an invalid descriptor (%v) replaced a valid one", err)
-	}
-	if change.Adopted && after != d {
-		w.violate("S7", "what was adopted is not what was fetched")
-	}
-	w.trace("%s adopts version %d of %s: %v %v", pe.p.inst.Short(), d.Version, pe.inst.Short(), change.Adopted, err)
-	pe.do(acts)
-}
-
-// spoil makes a descriptor old, invalid, or another instance's.
-func (w *world) spoil(pe *peer, d *descriptor.Descriptor) *descriptor.Descriptor {
-	bad := *d
-	switch q := w.find(pe.inst); w.rng.IntN(4) {
-	case 0:
-		bad.Instance[3]++
-	case 1:
-		twice := descriptor.Buffer{ID: 1, Length: 1, Perm: types.PermRead, State: types.Ready}
-		bad.Buffers = append(slices.Clone(d.Buffers), twice, twice)
-		bad.Version += 1000
-	case 2:
-		bad.Buffers = slices.Clone(d.Buffers)
-		if len(bad.Buffers) > 0 {
-			bad.Buffers[0].Length = 0
-			bad.Version += 1000
-		}
-	default: // one of an earlier time
-		for v := d.Version; v > 0 && v+20 > d.Version; v-- {
-			if bufs, ok := q.history[v]; ok && w.chance(3) {
-				bad.Version, bad.Buffers = v, bufs
-				break
-			}
-		}
-	}
-	return &bad
 }

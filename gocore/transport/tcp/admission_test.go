@@ -112,8 +112,9 @@ func TestTooManyHandshakesAndConnections(t *testing.T) {
 	p := newPair(t, func(cfg *Config) { cfg.MaxPendingHandshakes, cfg.MaxConns, cfg.Counters = 2, 3, c })
 	a, b := p.known(t), p.known(t)
 	eventually(t, func() bool { return c.get(CounterAccepted) == 2 }, "both are pending")
-	p.refused(t)
-	for _, r := range []*raw{a, b} {
+	b2 := p.known(t) // the oldest silent one makes room
+	a.requireClosed()
+	for _, r := range []*raw{b, b2} {
 		h := r.header(OpHello, 0, 0, 0)
 		r.send(h.Append(nil))
 		r.reply()
@@ -124,8 +125,8 @@ func TestTooManyHandshakesAndConnections(t *testing.T) {
 	third.reply()
 	p.refused(t) // the fourth
 	require.EqualValues(t, 2, c.get(CounterRefusedLimit))
-	require.NoError(t, a.Close())
-	a.gone()
+	require.NoError(t, b.Close())
+	b.gone()
 	eventually(t, func() bool { return p.server.Connections() == 2 }, "one has gone")
 	p.dial(t, conformance.NewRecorder(), nil)
 }

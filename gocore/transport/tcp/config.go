@@ -57,7 +57,8 @@ type Config struct {
 	MaxEntries int
 	// MaxConns bounds inbound connections; default 4096. Those beyond are closed at once.
 	MaxConns int
-	// MaxPendingHandshakes bounds those among them that have not sent a first header yet; default 256.
+	// MaxPendingHandshakes bounds those among them that have not sent a first header yet, default 256: beyond, the oldest
+	// of them makes room.
 	MaxPendingHandshakes int
 	// HandshakeTimeout is what a connection has for its first header; default 5 s.
 	HandshakeTimeout time.Duration

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mooncake_te/gocore/errcode"
@@ -30,6 +31,8 @@ type conn struct {
 	status  errcode.Code
 	payload func() bool // asked before each chunk that we send
 	yieldFn func()
+
+	greeted atomic.Bool // the handshake is over, one way or the other
 
 	mu    sync.Mutex
 	cause error // why it was killed
@@ -63,6 +66,7 @@ func (c *conn) run() {
 	defer c.srv.forget(c)
 	log := c.srv.cfg.Logger.With("remote", c.s.c.RemoteAddr().String())
 	err := c.handshake()
+	c.greeted.Store(true)
 	c.srv.pending.Add(-1)
 	if err == nil {
 		log = log.With("peer", c.peer.Short())

@@ -25,6 +25,7 @@ type Server struct {
 	done     chan struct{}
 	wg       sync.WaitGroup
 	pending  atomic.Int64 // connections without a first header
+	waiting  []*conn      // these, oldest first, and some that have greeted since; under mu
 
 	requests, bytesIn, bytesOut atomic.Uint64
 
@@ -160,13 +161,22 @@ func (s *Server) start(c *net.TCPConn) {
 		return
 	}
 	s.mu.Lock()
-	refuse := s.closed || len(s.conns) >= s.cfg.MaxConns || s.pending.Load() >= int64(s.cfg.MaxPendingHandshakes)
+	refuse := s.closed || len(s.conns) >= s.cfg.MaxConns
+	var stranger *conn
 	if !refuse {
+		if s.pending.Load() >= int64(s.cfg.MaxPendingHandshakes) {
+			stranger = s.oldestStranger()
+		}
 		s.conns[h] = struct{}{}
+		s.waiting = append(s.waiting, h)
 		s.pending.Add(1)
 		s.wg.Add(1)
 	}
 	s.mu.Unlock()
+	if stranger != nil {
+		s.cfg.Counters.Add(CounterRefusedLimit, 1)
+		stranger.Kill(errTooManyStrangers)
+	}
 	if refuse {
 		s.cfg.Counters.Add(CounterRefusedLimit, 1)
 		h.s.kill()
@@ -177,9 +187,30 @@ func (s *Server) start(c *net.TCPConn) {
 	go h.run()
 }
 
+var errTooManyStrangers = errcode.New(errcode.ResourceExhausted, "accept data connection",
+	"too many connections without a first header: the oldest makes room")
+
+// oldestStranger takes the connection out that has been silent for longest. Peers greet as soon as they are connected, so
+// those who say nothing make room for those who come, and a crowd of them keeps nobody out.
+func (s *Server) oldestStranger() *conn {
+	for len(s.waiting) > 0 {
+		c := s.waiting[0]
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		if !c.greeted.Load() {
+			return c
+		}
+	}
+	return nil
+}
+
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	for len(s.waiting) > 0 && s.waiting[0].greeted.Load() {
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+	}
 	s.mu.Unlock()
 	s.cfg.Counters.Add(CounterClosed, 1)
 	s.wg.Done()
