@@ -109,7 +109,12 @@ func (b *Batch) cancel(code errcode.Code, detail string) {
 		return
 	}
 	if b.err == nil {
-		b.err = p.error(code, b.op.String(), detail)
+		err := p.error(code, b.op.String(), detail)
+		err.Hint = "" // it was our own side that ended it
+		if code == errcode.DrainingCode {
+			err.Hint = "the local buffer was closed while the transfer was under way: wait for transfers first"
+		}
+		b.err = err
 	}
 	p.runFor(b.t, b.t.Cancel(p.e.now(), code))
 	p.settle(b)

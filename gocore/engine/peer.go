@@ -209,7 +209,7 @@ func (p *peer) runFor(t *coherence.Transfer, actions []coherence.Action) {
 				ps.path.Abort(a.Post)
 			}
 		case coherence.KillPath:
-			p.killPath(a.Path, p.error(a.Cause, "transfer", "the path did not answer an abort"))
+			p.killPath(a.Path, errcode.New(a.Cause, "transfer", "the path did not answer an abort"))
 		case coherence.Finished:
 			if b := p.live[t]; b != nil {
 				b.finish()

@@ -368,6 +368,9 @@ func (p *peer) ping(ctx context.Context, name string) (time.Duration, error) {
 	if err == nil {
 		return rtt, nil
 	}
+	if p.e.ctx.Err() != nil {
+		return 0, errcode.New(errcode.Closed, "ping", "the engine was closed")
+	}
 	if ctx.Err() != nil {
 		return 0, p.lockedError(errcode.Deadline, "ping", sprintf("no answer from %q in time", name))
 	}
