@@ -36,8 +36,17 @@ type TransferConfig struct {
 	// Retries of one post after losses; default 3, negative = none. What is no fault of the path (a full target, a path
 	// killed for somebody else's sake) is retried without being counted; the stall deadline bounds it.
 	Retries int
+	// Pool keeps posts between batches, because a slice for each block is most of what a batch allocates; nil = none is
+	// kept. What is put there is known to no path and no Transfer any more.
+	Pool PostPool
 	// NextID gives post IDs, growing, never 0, unique in the engine.
 	NextID func() uint64
+}
+
+// PostPool gives posts with any contents and takes them back.
+type PostPool interface {
+	Get() *Post
+	Put(*Post)
 }
 
 const (

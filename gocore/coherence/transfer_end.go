@@ -172,7 +172,7 @@ func (t *Transfer) finish(now types.Time, acts []Action) []Action {
 	}
 	t.finished = true
 	for _, p := range t.free {
-		spare(p)
+		t.spare(p)
 	}
 	t.free = nil
 	return append(acts, Finished{})

@@ -3,7 +3,6 @@ package coherence
 import (
 	"slices"
 	"sort"
-	"sync"
 
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
@@ -154,19 +153,18 @@ func (t *Transfer) recycle(p *Post) {
 	switch {
 	case p.state.reused:
 	case t.uncut == 0:
-		spare(p)
+		t.spare(p)
 	default:
 		t.free = append(t.free, p)
 	}
 }
 
-// posts are kept between transfers: a slice for each block is most of what a batch allocates.
-var posts = sync.Pool{New: func() any { return new(Post) }}
-
 // spare gives a post back that no path and no Transfer knows any more.
-func spare(p *Post) {
-	p.Slices = p.Slices[:0]
-	posts.Put(p)
+func (t *Transfer) spare(p *Post) {
+	if t.cfg.Pool != nil {
+		p.Slices = p.Slices[:0]
+		t.cfg.Pool.Put(p)
+	}
 }
 
 // cut makes a post of the requests at the cursor.
@@ -180,7 +178,11 @@ func (t *Transfer) cut() *Post {
 		p.Slices = p.Slices[:0]
 	} else {
 		n := t.target/max(t.total/uint64(len(t.reqs)), 1) + 1
-		p = posts.Get().(*Post)
+		if t.cfg.Pool != nil {
+			p = t.cfg.Pool.Get()
+		} else {
+			p = new(Post)
+		}
 		p.Transfer = t
 		if want := min(n, uint64(t.uncut), uint64(t.cfg.MaxPostEntries)); uint64(cap(p.Slices)) < want {
 			p.Slices = make([]Slice, 0, want)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"mooncake_te/gocore/coherence"
@@ -236,6 +237,16 @@ func (e *Engine) forgetBatch(b *Batch, n int) {
 	}
 }
 
+func (e *Engine) nextPostID() uint64 { return e.postID.Add(1) }
+
+// posts are kept between batches of all engines of the process.
+var posts = sync.Pool{New: func() any { return new(coherence.Post) }}
+
+type postPool struct{}
+
+func (postPool) Get() *coherence.Post  { return posts.Get().(*coherence.Post) }
+func (postPool) Put(p *coherence.Post) { posts.Put(p) }
+
 // transferConfig is what the Transfer machine needs to know of a submission.
 func (e *Engine) transferConfig(s *Submission, now types.Time) coherence.TransferConfig {
 	crc := e.cfg.CRC
@@ -246,7 +257,8 @@ func (e *Engine) transferConfig(s *Submission, now types.Time) coherence.Transfe
 		Op: s.Op, Class: s.Class, CRC: crc, Trace: s.Trace,
 		Stall:   types.Time(config.Millis(e.cfg.StallMS)),
 		Streams: e.cfg.ConnectionsPerPeer,
-		NextID:  func() uint64 { return e.postID.Add(1) },
+		NextID:  e.nextPostID,
+		Pool:    postPool{},
 	}
 	if s.Deadline > 0 {
 		cfg.Deadline = now + types.Time(s.Deadline)
