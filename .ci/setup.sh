@@ -27,6 +27,8 @@ if [ "$what" = all ]; then
   need shellcheck shellcheck
   need protobuf-compiler protoc
   need procps ps
+  need iproute2 tc
+  need nftables nft
   need spin spin
 fi
 # The C library's headers come as a package of their own, and Debian's Python without venv.

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -196,6 +198,16 @@ func (o *Target) ConnGone(token types.PathID) {
 	defer o.mu.Unlock()
 	delete(o.conns, token)
 	close(o.gone[token]) // twice would panic: a connection goes once
+}
+
+// KillAll cuts every connection.
+func (o *Target) KillAll() {
+	o.mu.Lock()
+	conns := slices.Collect(maps.Values(o.conns))
+	o.mu.Unlock()
+	for _, c := range conns {
+		c.Kill(errcode.New(errcode.Fenced, "serve", "the test ends"))
+	}
 }
 
 // Gone is closed when the connection of a token has gone.
