@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists the targets; .ci/ holds what they run.
 .DEFAULT_GOAL := help
-.PHONY: help setup library wheel demo test check lint format generate go-test py-test fuzz bench bench-peers clean
+.PHONY: simulator soak help setup library wheel demo test check lint format generate go-test py-test fuzz bench bench-peers mutants clean
 
 PYTHON ?= python3
 # What the wheel is made from, so that it is rebuilt only when something changed. Folders count: a file may have gone.
@@ -61,6 +61,16 @@ bench-peers: ## install stock Mooncake and NIXL wheels for bench, in an environm
 
 model: ## the protocol's Spin models and their mutants, at the bound of CI (all of it: tests/model/check --full)
 	@tests/model/check
+
+simulator: ## the pure core under a million faults and more, each kind often (RUNS=n seeds from FIRST=n)
+	go test ./gocore/coherence/sim -v $(SIM) -count=1 -timeout 24h -run '^TestSimulation$$' \
+		-sim.first=$(or $(FIRST),1) -sim.runs=$(or $(RUNS),1200) -sim.rare=$(or $(RARE),1000)
+
+soak: ## a hundred times what CI simulates (hours)
+	@$(MAKE) --no-print-directory simulator FIRST=100001 RUNS=120000 RARE=100000
+
+mutants: ## plant each known mistake in a copy of the code; its test must fail (ARGS="S2 S4-floor-ignored --explore")
+	@tests/mutants/run.py $(ARGS)
 
 clean: ## remove what was built (not the cache outside the tree)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache python/mooncake_te/libmooncake_te.so

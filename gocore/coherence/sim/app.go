@@ -15,16 +15,16 @@ func (w *world) appStep() bool {
 		return false
 	}
 	p.touched = true
-	switch n := w.rng.IntN(40); {
+	switch n := w.rng.IntN(44); {
 	case n < 28:
 		return w.submit(p)
 	case n < 32:
 		return p.grant()
-	case n < 32+w.mix.drains:
+	case n < 32+2*w.mix.drains:
 		return p.startDrain()
-	case n == 36:
+	case n == 40:
 		return w.chance(3) && w.cancel(p, func(*batch) bool { return true })
-	case n == 37: // what may haunt
+	case n == 41: // what may haunt
 		return w.cancel(p, func(b *batch) bool { return b.t.Lost() > 0 })
 	}
 	p.register(w.rng.IntN(blocks))

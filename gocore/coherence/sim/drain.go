@@ -28,6 +28,16 @@ func (p *proc) startDrain() bool {
 		if w.chance(2) {
 			g = p.regions[max(0, len(p.regions)-1-w.rng.IntN(8))]
 		}
+		if w.chance(2) { // what somebody uses
+			w.any(len(w.batches), func(i int) bool {
+				b := w.batches[i]
+				if b.target != p.inst {
+					return false
+				}
+				g = p.region(b.reqs[0].Remote)
+				return true
+			})
+		}
 		if g.nonReady == 0 && !slices.Contains(ids, g.id) {
 			ids = append(ids, g.id)
 		}
@@ -39,7 +49,7 @@ func (p *proc) startDrain() bool {
 	if !w.chance(4) {
 		within = types.Time(1+w.rng.IntN(2000)) * types.Millisecond
 		if w.chance(2) { // so short that operations have to be cut
-			within /= 32
+			within /= 8
 		}
 	}
 	p.drain(ids, within)

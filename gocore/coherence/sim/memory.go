@@ -128,6 +128,12 @@ func (p *proc) grant() bool {
 	if w.chance(2) {
 		ranges = append(ranges, types.Range{Off: ranges[0].Off + ranges[0].Len + uint64(w.rng.IntN(2)), Len: 2})
 	}
+	p.grantTo(reg, ranges, perm, peer)
+	return true
+}
+
+func (p *proc) grantTo(reg *region, ranges []types.Range, perm types.Perm, peer types.InstanceID) {
+	w := p.w
 	g, acts, err := p.owner.Grant(w.now, reg.id, ranges, perm, peer)
 	if err != nil {
 		w.violate("model", "grant refused: %v", err)
@@ -136,5 +142,4 @@ func (p *proc) grant() bool {
 	w.trace("%s grants %d of %d %v to %s", p.inst.Short(), g.ID, reg.id, ranges, peer.Short())
 	p.addRegion(&region{id: g.ID, reg: reg, block: reg.block, base: reg.base, peer: peer, perm: perm, ranges: ranges})
 	p.doOwner(acts)
-	return true
 }

@@ -103,6 +103,11 @@ func (s *shrinker) fewerKinds() {
 
 // fewerFaults leaves single faults out, first many at a time.
 func (s *shrinker) fewerFaults() {
+	none := s.best
+	none.Off, none.Keep = nil, map[Injected]bool{}
+	if s.try(none) {
+		return
+	}
 	list := s.recorded()
 	for size := max(len(list)/2, 1); size >= 1 && len(list) > 0; size /= 2 {
 		for at := 0; at < len(list); {
