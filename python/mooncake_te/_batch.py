@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _abi, _native
 from ._errors import CODES, TransferError, from_details
+from ._handles import NotCopied
 from ._status import Explanation, RequestOutcome
 from ._waiting import wait_until
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ._flight import Flight
 
 
-class Batch:
+class Batch(NotCopied):
     """One READ or WRITE of one or many ranges. Made by Segment.read and Segment.write; under way from the start.
 
     ``batch.wait(timeout=5)`` or ``await batch`` returns when every byte is there, or raises the TransferError of the
@@ -25,6 +26,7 @@ class Batch:
     and cancelled if the block raised. Thread-safe.
     """
 
+    _instead = "wait for it where it was submitted"
     __slots__ = ("__weakref__", "_core", "_error", "_flight", "op", "peer")
 
     def __init__(self, core: Core, flight: Flight, op: str, peer: str) -> None:
@@ -43,7 +45,11 @@ class Batch:
 
     @property
     def outcome(self) -> str:
-        """PENDING, COMPLETED, NOT_APPLIED (no byte reached the target), UNKNOWN, or PARTIAL (requests differ)."""
+        """PENDING, COMPLETED, NOT_APPLIED, UNKNOWN or PARTIAL (requests differ).
+
+        It speaks of the *peer*: NOT_APPLIED says that no byte was written there. So a READ that did not complete is
+        always NOT_APPLIED, and what its local ranges hold then is undefined: parts of them may have been filled.
+        """
         status = self._flight.status()
         return _abi.OUTCOMES[status.outcome] if status.state else _abi.OUTCOMES[0]
 
@@ -103,7 +109,11 @@ class Batch:
                 account = {}
             found = account.get("error") or {}
             details = found if isinstance(found, dict) else {"message": str(found)}
-            details = {"segment": self.peer, "peer": account.get("peer"), "path": account.get("path"), **details}
+            details = {"segment": self.peer, "path": account.get("path"), **details}
+            details["peer"] = account.get("peer") or details.get("peer")  # the whole instance ID, where it is known
+            if str(details.get("detail") or "").startswith("local buffer"):
+                details["hint"] = "it is closed on this side: use a buffer that stays open"
+                details["message"] = None  # it holds the hint for a buffer that the peer took back
             self._error = from_details(
                 status.cause,
                 details,

@@ -69,7 +69,7 @@ class Selection:
         _same_length("into_offsets", targets, "from_offsets", sources)
         if not one:
             _same_length("lengths", lengths, "into_offsets", targets)
-        _count(len(targets))
+        _count(len(targets), "into_offsets")
         if 0 in lengths:
             raise InvalidArgument(f"lengths[{lengths.index(0)}]: zero length")
         for side, offsets, layout in (("into_offsets", targets, into), ("from_offsets", sources, from_)):
@@ -115,9 +115,9 @@ def _same_length(name: str, values: array[int], other: str, others: array[int]) 
         raise InvalidArgument(f"{name} has {len(values)} entries, {other} has {len(others)}")
 
 
-def _count(n: int) -> None:
+def _count(n: int, what: str = "blocks") -> None:
     if n == 0:
-        raise InvalidArgument("blocks: the list is empty")
+        raise InvalidArgument(f"{what}: the list is empty")
     if n > MAX_REQUESTS:
         raise InvalidArgument(f"too many requests: {n}, at most {MAX_REQUESTS} go in one batch", hint="cut the list")
 

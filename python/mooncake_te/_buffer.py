@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _native
 from ._errors import InvalidType, PermissionDenied
+from ._handles import NotCopied, NotIterable
 from ._layout import Layout
 from ._memory import Memory
 from ._remote import RemoteBuffer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _Self = TypeVar("_Self", bound="Drainable")
 
 
-class Drainable:
+class Drainable(NotCopied, NotIterable):
     """What buffers and grants have in common: an ID that is never used again, and an acknowledged end.
 
     States: ``open`` -> ``closing`` -> ``closed`` (the memory may be freed or reused), or ``quarantined`` (peers could
@@ -29,6 +30,7 @@ class Drainable:
     """
 
     _what = "buffer"
+    _instead = "send its .remote()"
 
     def __init__(self, engine: Engine, id: int) -> None:
         self.engine = engine
@@ -48,18 +50,19 @@ class Drainable:
         """Whether it can no longer be used (closing has begun)."""
         return self._state != "open"
 
-    def require_open(self) -> None:
+    def _require_open(self) -> None:
         """Refuses what was closed."""
         _native.ensure_not_forked()
         if self._state != "open":
             raise closed(f"{self._what} {self.id} ({self._state})")
-        self.engine.require_open()
+        self.engine._require_open()
 
     def close(self, timeout: float | None = None) -> DrainReport:
         """Ends it by an acknowledged drain. When this returns no peer touches the memory any more.
 
         ``timeout`` (seconds; None: the engine's ``drain_ms``) is how long peers get to acknowledge; who does not is
-        fenced. 0 fences at once. Raises Quarantined if even that failed. Idempotent.
+        fenced. 0 fences at once. Raises Quarantined if even that failed. Idempotent: a close that is under way, in
+        another thread or because the waiting was interrupted, is joined, and keeps the time that it was given first.
         """
         return self.engine.drain([self], timeout=timeout)
 
@@ -106,6 +109,8 @@ class Buffer(Drainable):
         self.address = memory.address
         self.nbytes = memory.nbytes
         self.layout = memory.layout
+        self.whole = self.layout.offset == 0 and self.layout.contiguous
+        """Whether it is one run of bytes from its start, as registrations are."""
         self.readonly = memory.readonly is not None
         """Whether transfers must not write to it from this side."""
         self._why_readonly = memory.readonly
@@ -146,7 +151,7 @@ class Buffer(Drainable):
 
     def remote(self) -> RemoteBuffer:
         """The handle to send to peers. Only with remote=True; else use grant().remote()."""
-        self.require_open()
+        self._require_open()
         if self.mode != "all":
             how = "its grants" if self.mode == "grants" else "no peer"
             raise PermissionDenied(
@@ -183,7 +188,7 @@ class Buffer(Drainable):
         """Those that are open."""
         return [grant for grant in list(self._grants) if not grant.closed]
 
-    def require_target(self) -> None:
+    def _require_target(self) -> None:
         """Refuses to write to it."""
         if self._why_readonly is not None:
             raise PermissionDenied(f"into: {self!r} must not be written: {self._why_readonly}")
@@ -223,7 +228,7 @@ class Grant(Drainable):
 
     def remote(self) -> RemoteBuffer:
         """The handle to send to the peer. It has the whole buffer's shape, so block numbers mean the same there."""
-        self.require_open()
+        self._require_open()
         return self.buffer._handle(self.id, self.perm, self.ranges)
 
     def _ended(self, state: str, report: DrainReport | None) -> None:
@@ -236,10 +241,11 @@ class Grant(Drainable):
         return f"<Grant {self.id}: {nbytes} bytes of buffer {self.buffer.id}{to}, {self.perm}, {self._state}>"
 
 
-class BufferView:
+class BufferView(NotCopied, NotIterable):
     """A part of a buffer, named by indexing it. Only metadata: valid as long as the buffer."""
 
     __slots__ = ("buffer", "layout")
+    _instead = "send .remote() of the buffer, and index that"
 
     def __init__(self, buffer: Buffer, layout: Layout) -> None:
         self.buffer = buffer

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._errors import InvalidArgument
+from ._errors import InvalidArgument, InvalidType
 
 _logger = logging.getLogger("mooncake_te")
 _PREFIX = "MOONCAKE_TE_"
@@ -104,8 +105,13 @@ def document(
     settings: Mapping[str, Any], config: Mapping[str, Any] | None, environment: Mapping[str, str] | None = None
 ) -> str:
     """The JSON document of an engine. Values are checked by the library, which reports all problems at once."""
+    if config is not None and not isinstance(config, Mapping):
+        raise InvalidType(f"config: want a mapping, got {type(config).__name__}", hint="see docs/config.md")
     found, problems = from_environment(os.environ if environment is None else environment)
     merged = {**found, **(config or {}), **{key: value for key, value in settings.items() if value is not None}}
+    for key, value in merged.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{key}: {value} is not a number that can be meant")
     try:
         text = json.dumps(merged)
     except (TypeError, ValueError) as error:

@@ -26,8 +26,10 @@ from ._task import Result, Task
 
 if TYPE_CHECKING:
     from ._flight import Flight
+    from ._quick import Scratch
 
 _EXIT_SECONDS = 2.0  # for all engines together, at interpreter exit
+_EXIT_DRAIN_MS = 200  # of those, for peers to acknowledge: a healthy one needs a round trip
 
 _live: set[Core] = set()
 _live_lock = threading.Lock()
@@ -43,6 +45,7 @@ class Core:
         self.handle: int = out.value
         self.lock = threading.Lock()
         self.submitting = threading.Lock()  # a flight is entered before end() looks for the last time
+        self.scratch: Scratch | None = None  # under `submitting`
         self.flights: dict[int, Flight] = {}
         self.dropped: deque[Flight] = deque()  # final and without an owner: freed at the next submit
         self._tasks: weakref.WeakSet[Task] = weakref.WeakSet()
@@ -177,7 +180,7 @@ class _Release:
 
 
 def _close_all() -> None:
-    """At interpreter exit: closes what the program left open, without waiting for slow peers."""
+    """At interpreter exit: closes what the program left open, without waiting long for slow peers."""
     if _native.forked():
         return
     with _live_lock:
@@ -185,7 +188,7 @@ def _close_all() -> None:
     tasks = []
     for core in cores:
         with contextlib.suppress(TransferError):
-            tasks.append((core, core.begin_close(0)))
+            tasks.append((core, core.begin_close(_EXIT_DRAIN_MS)))
     for core, task in tasks:
         try:
             task.wait(timeout=_EXIT_SECONDS / len(tasks))

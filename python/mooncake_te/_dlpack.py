@@ -89,14 +89,20 @@ _USED_VERSIONED = b"used_dltensor_versioned"
 def describe_dlpack(obj: Any, writable: bool | None) -> Memory:
     """Consumes obj.__dlpack__(). Read-only if the producer says so, or cannot say and the caller does not vouch for it."""
     kind = f"{type(obj).__name__} (DLPack)"
-    device, number = obj.__dlpack_device__() if hasattr(obj, "__dlpack_device__") else (1, 0)
-    if int(device) not in _CPU_DEVICES:
-        name = _DEVICES.get(int(device), f"DLPack device {int(device)}")
+    try:
+        device, number = map(int, obj.__dlpack_device__() if hasattr(obj, "__dlpack_device__") else (1, 0))
+    except Exception as error:
+        raise InvalidArgument(f"memory: {kind} does not say where it lies: {type(error).__name__}: {error}") from error
+    if device not in _CPU_DEVICES:
+        name = _DEVICES.get(device, f"DLPack device {device}")
         raise Unsupported(f"memory: {name} memory is not supported by this build ({kind}, device {number})")
     try:
-        capsule = obj.__dlpack__(max_version=(1, 1))
-    except TypeError:
-        capsule = obj.__dlpack__()
+        try:
+            capsule = obj.__dlpack__(max_version=(1, 1))
+        except TypeError:
+            capsule = obj.__dlpack__()
+    except Exception as error:
+        raise InvalidArgument(f"memory: {kind} gave no DLPack capsule: {type(error).__name__}: {error}") from error
     if _capsule_is_valid(capsule, b"dltensor_versioned"):
         address = _capsule_pointer(capsule, b"dltensor_versioned")
         managed: Any = _Versioned.from_address(address)

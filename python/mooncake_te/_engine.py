@@ -17,6 +17,7 @@ from ._buffer import Buffer, Drainable, Grant
 from ._core import Core
 from ._errors import Closed, InvalidArgument, InvalidType, TransferError
 from ._grants import make_grant
+from ._handles import NotCopied
 from ._numbers import milliseconds
 from ._registration import Registering, prepare
 from ._registry import Registry
@@ -28,7 +29,7 @@ from ._task import Result, Task
 _quarantine: list[Any] = []
 
 
-class Engine:
+class Engine(NotCopied):
     """Registers memory, offers it to peers, and moves bytes from and to theirs. Thread-safe.
 
     ``Engine("decode-0")`` finds peers by their address and needs no server; it listens on 127.0.0.1 unless told. Other
@@ -38,6 +39,8 @@ class Engine:
     Use it as a context manager. Otherwise it lives until close() or the end of the interpreter, which closes it. After
     fork() it cannot be used in the child.
     """
+
+    _instead = "make an engine in each process, and send engine.address"
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Engine:
         """Whether closing has begun."""
         return self._core.closed
 
-    def require_open(self) -> None:
+    def _require_open(self) -> None:
         """Raises Closed or ForkedProcessError if it cannot be used."""
         self._core.require_open()
 
@@ -102,8 +105,9 @@ class Engine:
     ) -> Buffer:
         """Registers memory: a torch tensor, numpy array, bytearray, memoryview, DLPack object or (address, length).
 
-        The memory is held, in place, until the buffer or the engine is closed (an (address, length) pair: by you). It
-        has to be contiguous. ``remote``: True lets peers use all of it and lists it to them; "grants" lists nothing, and
+        The memory is held, in place, until the buffer or the engine is closed (an (address, length) pair: by you): it
+        cannot be resized so long, and a tensor's storage not afterwards either (as after tensor.numpy()). It has to be
+        contiguous. ``remote``: True lets peers use all of it and lists it to them; "grants" lists nothing, and
         peers may touch only what Buffer.grant gives; False is for this engine's own transfers. ``readonly``: transfers
         must not write to it; None: as the object says. ``perm``: what peers may do, "r", "w" or "rw"; None: "r" if
         read-only, else "rw". ``name``: for peers' Segment.buffer(name). ``location``: such as "cpu:0".
@@ -142,7 +146,7 @@ class Engine:
 
         It lives until the buffer is closed *and* nothing in the program looks at it any more.
         """
-        self.require_open()
+        self._require_open()
         memory = _owned.allocate(self._core, nbytes)
         return self.register(memory, remote=remote, perm=perm, name=name, location=location)
 
@@ -161,7 +165,7 @@ class Engine:
 
         ``framework``: "torch" or "numpy", to choose for a dtype that is given by name.
         """
-        self.require_open()
+        self._require_open()
         memory = _owned.empty(self._core, shape, dtype, framework)
         return self.register(memory, remote=remote, perm=perm, name=name, location=location)
 
@@ -171,7 +175,7 @@ class Engine:
             return list(self._registry)
 
     def _register(self, pieces: list[Registering]) -> list[Buffer]:
-        self.require_open()
+        self._require_open()
         slots = (_abi.Registration * len(pieces))()
         for piece, slot in zip(pieces, slots, strict=True):
             piece.fill(slot)
@@ -196,8 +200,8 @@ class Engine:
 
     # ---- drain ---------------------------------------------------------------------------------------------------
 
-    def drain(self, items: Iterable[Drainable], *, timeout: float | None = None) -> DrainReport:
-        """Closes buffers and grants together, for the price of one; see Buffer.close."""
+    def drain(self, items: Drainable | Iterable[Drainable], *, timeout: float | None = None) -> DrainReport:
+        """Closes buffers and grants (or one of them) together, for the price of one; see Buffer.close."""
         report = DrainReport()
         for part in self._begin_drain(items, timeout):
             if isinstance(part, Task):
@@ -207,7 +211,7 @@ class Engine:
                 report += part
         return report
 
-    async def adrain(self, items: Iterable[Drainable], *, timeout: float | None = None) -> DrainReport:
+    async def adrain(self, items: Drainable | Iterable[Drainable], *, timeout: float | None = None) -> DrainReport:
         """The same in asyncio. Cancelling the await lets the drain go on."""
         report = DrainReport()
         for part in self._begin_drain(items, timeout):
@@ -218,8 +222,12 @@ class Engine:
                 report += part
         return report
 
-    def _begin_drain(self, items: Iterable[Drainable], timeout: float | None) -> list[Task | DrainReport]:
-        within = milliseconds(timeout, "timeout", none=-1)
+    def _begin_drain(self, items: Drainable | Iterable[Drainable], timeout: float | None) -> list[Task | DrainReport]:
+        within = milliseconds(timeout, "timeout", none=-1, zero=True)
+        if isinstance(items, Drainable):
+            items = [items]
+        if not isinstance(items, Iterable):
+            raise InvalidType(f"drain: want buffers and grants, got {type(items).__name__}")
         unique = list(dict.fromkeys(items))
         for item in unique:
             if not isinstance(item, Drainable):
@@ -270,7 +278,7 @@ class Engine:
         return self._opened(name, await self._begin_open(name, timeout).wait_async())
 
     def _begin_open(self, name: str, timeout: float | None) -> Task:
-        self.require_open()
+        self._require_open()
         if not isinstance(name, str):
             raise InvalidType(f"name: want str, got {type(name).__name__}")
         if not name or "\0" in name:
@@ -289,18 +297,18 @@ class Engine:
 
     def notifications(self) -> list[Notification]:
         """Takes what peers sent with notify(), in order of arrival."""
-        self.require_open()
+        self._require_open()
         return [Notification.from_dict(entry) for entry in json.loads(self._core.query("notifications") or "[]")]
 
     def status(self) -> dict[str, Any]:
         """Everything about the engine: peers, paths, buffers, drains, limits."""
-        self.require_open()
+        self._require_open()
         status: dict[str, Any] = json.loads(self._core.query("status"))
         return status
 
     def metrics(self) -> str:
         """Counters in the Prometheus text format (docs/metrics.md)."""
-        self.require_open()
+        self._require_open()
         return self._core.query("metrics")
 
     def explain(self, batch: Batch) -> Explanation:
@@ -315,10 +323,11 @@ class Engine:
         """Drains every registration, ends what is under way, says goodbye to peers. Idempotent.
 
         ``timeout`` (seconds; None: ``drain_ms``) is how long peers get to acknowledge. After it the memory is the
-        application's again; raises Quarantined if some could not be fenced (it is then kept).
+        application's again; raises Quarantined if some could not be fenced (it is then kept). A close that is under way,
+        in another thread or because the waiting was interrupted, is joined, and keeps the time that it was given first.
         """
         if not self._core.ended:
-            task = self._core.begin_close(milliseconds(timeout, "timeout", none=-1))
+            task = self._core.begin_close(milliseconds(timeout, "timeout", none=-1, zero=True))
             try:
                 result = task.wait()
             except TransferError as error:

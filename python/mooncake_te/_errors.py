@@ -49,8 +49,10 @@ class TransferError(Exception):
 
     - ``code``, ``name``: number and name of the error table, the same in C, Go and Python.
     - ``op``: what was tried. ``detail``: what was wrong. ``hint``: what to do about it.
-    - ``segment``, ``peer``, ``device``, ``path``: with whom and over what.
-    - ``outcome``: for a transfer: ``"NOT_APPLIED"``, ``"UNKNOWN"`` or ``"PARTIAL"``.
+    - ``segment``, ``peer``, ``device``, ``path``: with whom and over what. ``peer`` is the instance ID for a transfer; other
+      calls may only know its beginning and an address.
+    - ``outcome``: for a transfer: ``"NOT_APPLIED"`` (at the peer; after a failed READ the local range is undefined),
+      ``"UNKNOWN"`` or ``"PARTIAL"``.
     - ``remote_quiet``: for a transfer: False if something of it may still land in the peer's memory.
     """
 
@@ -97,6 +99,9 @@ class TransferError(Exception):
         if self.remote_quiet is False:
             text += " [not remote quiet: something of it may still land in the peer's memory]"
         return text
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
 
     def _compose(self) -> str:
         text = f"{self.op}: " if self.op else ""

@@ -29,7 +29,7 @@ def make_grant(
     perm: str | None,
 ) -> Grant:
     """Checks the keywords of Buffer.grant and makes the grant."""
-    buffer.require_open()
+    buffer._require_open()
     allowed = _permission(buffer, perm)
     merged = merge_ranges(_ranges(buffer, blocks, block_bytes, ranges), buffer.nbytes)
     peer = _instance_of(to)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ class Memory:
     obj: Any
     readonly: str | None = None  # why it must not be written; None: it may
     keep: tuple[Any, ...] = ()
+    pin: Callable[[], Any] | None = field(default=None, repr=False)  # gives what else a registration has to keep
     alive: Callable[[], bool] | None = field(default=None, repr=False)
 
     @property
@@ -108,6 +110,10 @@ def _describe_numpy(numpy: Any, array: Any) -> Memory:
     if dtype.hasobject:
         raise Unsupported(f"memory: numpy dtype {dtype} holds Python objects, which mean nothing to another process")
     address = int(array.__array_interface__["data"][0])
+    # resize(refcheck=False) does not care for exports, but refuses an array that somebody has a weak reference to.
+    owners = [array]
+    while isinstance(owners[-1].base, numpy.ndarray):
+        owners.append(owners[-1].base)
     # Not every dtype can be exported as a buffer (bfloat16 of ml_dtypes); then the array itself has to be enough.
     try:
         export: Any = memoryview(array)
@@ -121,7 +127,7 @@ def _describe_numpy(numpy: Any, array: Any) -> Memory:
         "numpy array",
         array,
         readonly=None if array.flags.writeable else "the numpy array is read-only",
-        keep=(export, array),
+        keep=(export, array, *map(weakref.ref, owners)),
     )
 
 

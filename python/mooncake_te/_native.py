@@ -19,6 +19,7 @@ from ._errors import ForkedProcessError, TransferError, Unsupported, from_detail
 
 LIBRARY = "libmooncake_te.so"
 ENVIRONMENT = "MOONCAKE_TE_LIBRARY"
+_ADDRESSES = (ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _FORK_HINT = (
     "create engines in the child, in a process that was started with the 'spawn' or 'forkserver' method: "
     "multiprocessing.get_context('spawn'), VLLM_WORKER_MULTIPROC_METHOD=spawn"
@@ -49,6 +50,8 @@ class Library:
                 function = getattr(self._cdll, name)
                 function.restype, function.argtypes = result, arguments
                 setattr(self, name, function)
+            # The same as te_batch_submit for whoever has addresses already.
+            self.submit_at = ctypes.CFUNCTYPE(ctypes.c_int32, *_ADDRESSES)(("te_batch_submit", self._cdll))
         except AttributeError as error:
             raise Unsupported(f"{path} is not a {LIBRARY} of this version: {error}", op="load library") from None
 

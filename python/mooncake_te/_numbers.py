@@ -156,11 +156,13 @@ def seconds(value: Any, what: str, *, none: float | None = None) -> float | None
     return float(value)
 
 
-def milliseconds(value: Any, what: str, *, none: int) -> int:
-    """A duration in seconds as whole milliseconds, rounded up; None gives `none`."""
+def milliseconds(value: Any, what: str, *, none: int, zero: bool = False) -> int:
+    """A duration in seconds as whole milliseconds, rounded up; None gives `none`. 0 is refused unless it means at once."""
     checked = seconds(value, what)
     if checked is None:
         return none
-    if math.isinf(checked):
-        raise InvalidArgument(f"{what}: want a finite number of seconds; leave it out for none")
+    if checked == 0 and not zero:
+        raise InvalidArgument(f"{what}: 0 seconds would end it before it began; leave it out for the default")
+    if math.isinf(checked) or checked * 1000 >= 2**63:
+        raise InvalidArgument(f"{what}: want a finite number of seconds below 2^63 ms; leave it out for none")
     return math.ceil(checked * 1000)

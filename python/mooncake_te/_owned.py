@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ._errors import InvalidArgument, InvalidType
+from ._errors import InvalidArgument, InvalidType, Unsupported
 from ._layout import Layout, contiguous, typed
 from ._memory import Memory
 from ._numbers import integer
@@ -25,7 +26,11 @@ def allocate(core: Core, nbytes: int) -> Memory:
 
 def empty(core: Core, shape: Any, dtype: Any, framework: str | None) -> Memory:
     """An array of numpy or torch."""
-    sizes = (shape,) if isinstance(shape, int) and not isinstance(shape, bool) else tuple(shape)
+    if isinstance(shape, int) and not isinstance(shape, bool):
+        shape = (shape,)
+    elif isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
+        raise InvalidType(f"shape: want an int or a tuple of ints, got {type(shape).__name__}")
+    sizes = tuple(shape)
     sizes = tuple(integer(n, f"shape[{i}]", minimum=1) for i, n in enumerate(sizes))
     torch = sys.modules.get("torch")
     if framework is None:
@@ -47,9 +52,17 @@ def _allocate(core: Core, nbytes: int) -> tuple[Any, int]:
     return raw, out.value
 
 
-def _numpy(core: Core, shape: tuple[int, ...], dtype: Any) -> Memory:
-    import numpy
+def _missing(name: str) -> Unsupported:
+    return Unsupported(
+        f"framework: {name} is not installed", op="empty", hint=f"install {name}, or use allocate() for plain bytes"
+    )
 
+
+def _numpy(core: Core, shape: tuple[int, ...], dtype: Any) -> Memory:
+    try:
+        import numpy
+    except ImportError:
+        raise _missing("numpy") from None
     try:
         kind = numpy.dtype(dtype)
     except TypeError as error:
@@ -62,8 +75,10 @@ def _numpy(core: Core, shape: tuple[int, ...], dtype: Any) -> Memory:
 
 
 def _torch(core: Core, shape: tuple[int, ...], dtype: Any) -> Memory:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        raise _missing("torch") from None
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype, None)
     if not isinstance(dtype, torch.dtype):

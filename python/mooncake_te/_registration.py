@@ -67,7 +67,10 @@ def prepare(
         )
     if location is not None and not isinstance(location, str):
         raise InvalidType(f"location: want str, got {type(location).__name__}")
-    return Registering(memory, _mode(remote), perm, name, location)
+    mode = _mode(remote)
+    if memory.pin is not None:
+        memory.keep, memory.pin = (*memory.keep, memory.pin()), None
+    return Registering(memory, mode, perm, name, location)
 
 
 def _mode(remote: bool | str) -> str:

@@ -10,18 +10,23 @@ from . import _abi, _native
 from ._batch import Batch
 from ._blocks import Selection
 from ._errors import InvalidArgument, InvalidType, StaleBuffer, StaleInstance
+from ._handles import NotCopied
 from ._layout import contiguous
 from ._numbers import milliseconds
+from ._quick import submit as quick
 from ._remote import RemoteBuffer
 from ._task import Task, closed
 from ._transfer import Options, plan, submit
 
 if TYPE_CHECKING:
+    from ._core import Core
     from ._engine import Engine
 
 
-class Segment:
-    """Made by Engine.open. Closing it forgets the name; transfers under way go on. Thread-safe."""
+class Segment(NotCopied):
+    """Made by Engine.open. Closing it forgets the name; transfers under way go on. Dropping it closes it. Thread-safe."""
+
+    _instead = "open it there, by its address"
 
     def __init__(self, engine: Engine, handle: int, opened: str) -> None:
         self.engine = engine
@@ -56,7 +61,7 @@ class Segment:
         _native.ensure_not_forked()
         if self._closed:
             raise closed(f"segment {self.address!r}")
-        self.engine.require_open()
+        self.engine._require_open()
 
     def buffers(self) -> list[RemoteBuffer]:
         """Handles of what the peer lists (its registrations with remote=True), as plain bytes.
@@ -68,6 +73,10 @@ class Segment:
 
     def buffer(self, name: str) -> RemoteBuffer:
         """The listed buffer of that name (the ``name=`` of register); asks the peer once if it is not known yet."""
+        if not isinstance(name, str):
+            raise InvalidType(f"name: want str, got {type(name).__name__}", hint="buffers() lists what there is")
+        if not name:
+            raise InvalidArgument("name: want the name of a buffer, got ''", hint="use buffers() for those without one")
         for refreshed in (False, True):
             if refreshed:
                 self.refresh()
@@ -134,6 +143,17 @@ class Segment:
         Everything is checked before a byte moves. Raises InvalidArgument, OutOfBounds, PermissionDenied (read-only
         target), StaleInstance, StaleBuffer, Closed, ResourceExhausted, ...
         """
+        if (
+            into_offsets is not None
+            and blocks is into_blocks is block_bytes is None
+            and deadline is stall is None
+            and traffic == "latency"
+            and not trace
+            and not self._closed
+        ):
+            batch = quick(self, _abi.READ, into, from_, into_offsets, from_offsets, lengths, checksum)
+            if batch is not None:
+                return batch
         selection = Selection(blocks, into_blocks, block_bytes, into_offsets, from_offsets, lengths)
         return self._submit(_abi.READ, into, from_, selection, Options(deadline, stall, traffic, checksum, trace))
 
@@ -155,6 +175,17 @@ class Segment:
         trace: int = 0,
     ) -> Batch:
         """Copies local memory (``from_``) into remote memory (``into``); the arguments are those of read."""
+        if (
+            into_offsets is not None
+            and blocks is into_blocks is block_bytes is None
+            and deadline is stall is None
+            and traffic == "latency"
+            and not trace
+            and not self._closed
+        ):
+            batch = quick(self, _abi.WRITE, from_, into, from_offsets, into_offsets, lengths, checksum)
+            if batch is not None:
+                return batch
         selection = Selection(blocks, into_blocks, block_bytes, into_offsets, from_offsets, lengths)
         return self._submit(_abi.WRITE, into, from_, selection, Options(deadline, stall, traffic, checksum, trace))
 
@@ -178,10 +209,12 @@ class Segment:
                 f"{remote!r} belongs to segment {remote.segment!r}, this is {self.name!r}", segment=self.name
             )
         raise StaleInstance(
-            f"{remote!r} names instance {remote.instance}, {self.name!r} is now {self.instance}",
+            f"{remote!r} belongs to instance {remote.instance}; this segment was opened to instance {self.instance} "
+            f"of {self.name!r}",
             segment=self.name,
             peer=self.instance,
-            hint="ask the peer for a new handle (or refresh() if the handle is the newer one)",
+            hint="if the peer was restarted and the handle is new, call segment.refresh(); if the handle is the older "
+            "one, ask the peer for a new one; else it belongs to another engine",
         )
 
     def ping(self, timeout: float | None = None) -> float:
@@ -269,6 +302,14 @@ class Segment:
         core = self.engine._core
         core.library.check(core.library.te_segment_close(core.handle, self._handle))
 
+    def __del__(self) -> None:
+        # May run anywhere, in the middle of anything: the reaper makes the call.
+        if getattr(self, "_closed", True) or _native.forked():
+            return
+        core = self.engine._core
+        if not core.closed:
+            core.reaper.adopt(_Dropped(core, self._handle))
+
     def __enter__(self) -> Segment:
         return self
 
@@ -280,3 +321,15 @@ class Segment:
     def __repr__(self) -> str:
         state = ", closed" if self._closed else ""
         return f"<Segment {self.name!r} at {self.address}, instance {self.instance[:8]}{state}>"
+
+
+class _Dropped:
+    """A segment that nobody has any more."""
+
+    def __init__(self, core: Core, handle: int) -> None:
+        self._core, self._handle = core, handle
+
+    def reap(self) -> bool:
+        if not self._core.closed:
+            self._core.library.te_segment_close(self._core.handle, self._handle)
+        return True

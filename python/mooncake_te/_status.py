@@ -31,8 +31,9 @@ class EngineInfo:
 class DrainReport:
     """What a drain did. After it the memory may be freed or reused.
 
-    ``acknowledged`` names the peer instances that promised; ``fenced`` those that were cut off instead; ``timed_out``
-    those among them that did not answer in time.
+    No peer instance stands in two of these: ``acknowledged`` names those that promised; ``fenced`` those that lost all
+    their paths before they acknowledged; ``timed_out`` those that did not answer within the drain's time and are kept out
+    by the fence.
     """
 
     ids: tuple[int, ...] = ()
@@ -81,7 +82,10 @@ class Notification:
 
 
 class RequestOutcome(NamedTuple):
-    """What happened to one request of a batch: an outcome, and the name of the cause (None if COMPLETED)."""
+    """What happened to one request of a batch: an outcome, and the name of the cause (None if COMPLETED).
+
+    NOT_APPLIED: nothing was written at the peer. For a READ that did not complete the local range is undefined.
+    """
 
     outcome: str
     cause: str | None

@@ -54,8 +54,16 @@ def describe_tensor(torch: Any, tensor: Any) -> Memory:
         if address == 0 or address + low < base or address + high > base + size:
             raise InvalidArgument("memory: the tensor's storage was freed or is too small for its shape")
 
+    def pin() -> Any:
+        # Memory that numpy may look into cannot be resized: torch refuses resize_() and untyped_storage().resize_(0),
+        # which would free it, from here on. A torch without numpy gives no such protection.
+        try:
+            return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy()
+        except RuntimeError:
+            return None
+
     def alive() -> bool:
         return bool(storage.data_ptr() == base and storage.nbytes() >= size)
 
     reason = "the tensor requires grad; use tensor.detach()" if tensor.requires_grad else None
-    return Memory(address, layout, "tensor", tensor, readonly=reason, keep=(storage,), alive=alive)
+    return Memory(address, layout, "tensor", tensor, readonly=reason, keep=(storage,), pin=pin, alive=alive)

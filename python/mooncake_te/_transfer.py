@@ -82,7 +82,7 @@ def local_side(engine: Engine, value: Any, side: str) -> tuple[Buffer, Layout]:
             raise PermissionDenied(f"into: must not be written: {memory.readonly}")
     if buffer.engine is not engine:
         raise InvalidArgument(f"{side}: {buffer!r} belongs to another engine ({buffer.engine.name!r})")
-    buffer.require_open()
+    buffer._require_open()
     if buffer._memory is not None:
         buffer._memory.require_alive(side)
     return buffer, layout
@@ -119,16 +119,16 @@ def plan(engine: Engine, op: int, into: Any, from_: Any, selection: Selection) -
         if op == _abi.READ:
             remote = remote_side(source, "from_")
             local, layout = local_side(engine, target, "into")
-            local.require_target()
-            remote.require("r")
+            local._require_target()
+            remote._require("r")
             pieces = selection.apply(layout, remote.layout)
         else:
             remote = remote_side(target, "into")
             local, layout = local_side(engine, source, "from_")
-            remote.require("w")
+            remote._require("w")
             pieces = selection.apply(remote.layout, layout)
         part = Part(local, remote, pieces, op)
-        remote.require_granted(part.remote_offsets, pieces.lengths)
+        remote._require_granted(part.remote_offsets, pieces.lengths)
         parts.append(part)
         total += len(pieces)
         if total > _abi.MAX_REQUESTS:
@@ -163,7 +163,7 @@ def _refuse_overlap(parts: list[Part], op: int) -> None:
         if found is not None:
             a, b = sorted(found)
             raise InvalidArgument(
-                f"blocks: requests {a} and {b} of this batch overlap at the target",
+                f"into: requests {a} and {b} of this batch overlap at the target",
                 hint="each target byte may be written once",
             )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import mooncake_te
+from mooncake_te._cli import demo
 from packaging_tools import run
 
 COMMAND = Path(sys.executable).with_name("mooncake-te")
@@ -44,6 +48,53 @@ def test_demo_moves_and_checks_bytes():
     text = run(COMMAND, "demo", "--size", "1")
     assert "READ" in text
     assert "plain copy" in text
+
+
+def test_demo_makes_patterns_of_any_size():
+    # The generator of the standard library takes less than 256 MiB at a time.
+    pattern = demo._pattern(1, (256 << 20) + 1)
+    assert len(pattern) == (256 << 20) + 1
+    assert any(pattern[-1024:])
+    assert demo._pattern(1, 1024) == pattern[:1024]
+
+
+def test_demo_says_how_much_it_moved():
+    rate = {"seconds": 1.0, "gb_per_s": 1.0}
+    text = demo.render({"bytes": 3 << 19, "blocks": 2, "block_bytes": 3 << 18, "path": "tcp", "read": rate, "write": rate,
+                        "plain_copy": rate})  # fmt: skip
+    assert text.startswith("1.5 MiB in 2 scattered blocks of 768 KiB ")
+
+
+def test_demo_takes_ports_of_its_own():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = {f"MOONCAKE_TE_{key}": address for key in ("LISTEN", "ADVERTISE", "DATA_LISTEN", "DATA_ADVERTISE")}
+        said = json.loads(run(COMMAND, "demo", "--size", "1", "--json", env=os.environ | settings))
+    assert said["verified"] is True
+
+
+def test_ctrl_c_ends_the_demo_quietly():
+    # As a terminal does it: the signal goes to the whole group, while transfers are under way.
+    process = subprocess.Popen(
+        [COMMAND, "demo", "--size", "512"],
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not _children(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "Aborted!" in said[1]
+    assert "Traceback" not in said[1]
+
+
+def _children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
 def test_demo_leaves_no_process_behind():

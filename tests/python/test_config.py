@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
@@ -56,3 +57,22 @@ def test_unknown_variable_is_logged_and_ignored(caplog: pytest.LogCaptureFixture
 def test_value_that_is_no_json() -> None:
     with pytest.raises(te.InvalidArgument):
         _config.document({"drain_ms": object()}, None, {})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_named(value: float) -> None:
+    with pytest.raises(te.InvalidArgument, match="drain_ms: "):
+        _config.document({"drain_ms": value}, None, {})
+
+
+def test_config_is_a_mapping() -> None:
+    for config in (3, "drain_ms", ["drain_ms"]):
+        with pytest.raises(te.InvalidType, match="config: want a mapping"):
+            te.Engine(config=config)
+
+
+def test_every_variable_is_documented() -> None:
+    text = (ROOT / "docs/config.md").read_text()
+    for variable in _config.MOONCAKE:
+        assert variable in text
+    assert "MOONCAKE_TE_LIBRARY" in text

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import mooncake_te as te
 
 HEAD = """
 import sys, threading, time
@@ -88,3 +95,31 @@ batch.wait()
     done = run_python(script, owner.address, owner.handle_json, str(owner.process.pid), timeout=60)
     assert done.returncode == -2
     assert "KeyboardInterrupt" in done.stderr
+
+
+def test_healthy_peers_are_told_without_a_warning(
+    run_python: Callable[..., Any], make_engine: Callable[..., te.Engine]
+) -> None:
+    # The program that ends owns memory that a living peer has used: the peer acknowledges within a round trip.
+    reader = make_engine("reader")
+    environment = {**os.environ, "PYTHONPATH": str(Path(te.__file__).resolve().parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], env=environment, stdin=-1, stdout=-1, stderr=-1, text=True
+    ) as owner:
+        address, handle = owner.stdout.readline().split(" ", 1)
+        local = reader.register(bytearray(100), remote=False)
+        peer = reader.open(address)
+        peer.read(into=local, from_=te.RemoteBuffer.from_json(handle)).wait(timeout=30)
+        said, noise = owner.communicate("\n", timeout=60)
+    assert (owner.returncode, noise) == (0, "")
+    assert json.loads(said)["acknowledged"] == [reader.instance]
+
+
+OWNER = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(engine._core._closing.wait())))  # runs after what the package registers
+import mooncake_te as te
+engine = te.Engine("ending")
+print(engine.address, engine.register(bytearray(100)).remote().to_json(), flush=True)
+sys.stdin.readline()
+"""

@@ -6,6 +6,7 @@ import array as array_module
 import ctypes
 import gc
 import mmap
+import sys
 import weakref
 from typing import Any
 
@@ -157,6 +158,29 @@ class TestTorch:
         with pytest.raises(te.InvalidArgument, match="freed"):
             describe(tensor)
 
+    @pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32", "complex64", "bool", "float8_e4m3fn"])
+    def test_registered_memory_cannot_be_freed(self, engine: te.Engine, dtype: str) -> None:
+        torch = self.torch
+        for whole in (torch.zeros(64, 4).to(getattr(torch, dtype)), torch.tensor(1.0).to(getattr(torch, dtype))):
+            engine.register(whole)
+            for free in (lambda whole=whole: whole.resize_(100_000), lambda w=whole: w.untyped_storage().resize_(0)):
+                with pytest.raises(RuntimeError, match="not resizable"):
+                    free()
+
+    def test_registered_views_hold_the_whole_storage(self, engine: te.Engine) -> None:
+        base = self.torch.zeros(10, 4)
+        engine.register(base[3:5])
+        learned = self.torch.zeros(100, requires_grad=True)
+        engine.register(learned, readonly=True)
+        for tensor in (base, learned):
+            with pytest.raises(RuntimeError, match="not resizable"):
+                tensor.untyped_storage().resize_(0)
+
+    def test_a_tensor_named_in_a_transfer_is_not_pinned(self) -> None:
+        tensor = self.torch.zeros(10)
+        describe(tensor)
+        tensor.resize_(1000)
+
     def test_requires_grad_is_readable_only(self) -> None:
         tensor = self.torch.zeros(4, requires_grad=True)
         assert "detach" in (describe(tensor).readonly or "")
@@ -260,3 +284,64 @@ class TestDLPack:
         describe(again)
         with pytest.raises(te.InvalidArgument, match="used before"):
             describe(again)
+
+
+def test_registered_numpy_array_cannot_be_resized(engine: te.Engine, needs_numpy: Any) -> None:
+    array = needs_numpy.zeros(1000)
+    whole, part = engine.register(array), engine.register(array[10:20].view("uint8")[8:])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="cannot resize"):
+            array.resize(1_000_000, refcheck=False)
+        whole.close()
+    part.close()
+    del whole, part
+    gc.collect()
+    array.resize(1_000_000, refcheck=False)
+
+
+def test_registered_bytearray_cannot_be_resized(engine: te.Engine) -> None:
+    data = bytearray(100)
+    buffer = engine.register(data)
+    for change in (data.clear, lambda: data.extend(b"x"), data.pop):
+        with pytest.raises(BufferError):
+            change()
+    buffer.close()
+    data.extend(b"x")
+
+
+class _Broken:
+    """Calls itself a DLPack producer."""
+
+    def __init__(self, device: Any, capsule: Any) -> None:
+        self._device, self._capsule = device, capsule
+
+    def __dlpack_device__(self) -> Any:
+        return self._device
+
+    def __dlpack__(self, **_: Any) -> Any:
+        if isinstance(self._capsule, Exception):
+            raise self._capsule
+        return self._capsule
+
+
+@pytest.mark.parametrize(
+    ("device", "capsule"),
+    [(7, None), (("cpu", 0), None), ((1, 0, 0), None), ((1, 0), None), ((1, 0), 7), ((1, 0), OSError("broken"))],
+    ids=str,
+)
+def test_broken_dlpack_producer_is_named(device: Any, capsule: Any) -> None:
+    with pytest.raises(te.InvalidArgument, match=r"_Broken \(DLPack\)"):
+        describe(_Broken(device, capsule))
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_empty_without_the_framework(engine: te.Engine, framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, framework, None)
+    with pytest.raises(te.Unsupported, match=f"{framework} is not installed"):
+        engine.empty((3,), "float32", framework=framework)
+
+
+@pytest.mark.parametrize("shape", [None, 1.5, "3"])
+def test_shape_that_is_none(engine: te.Engine, shape: Any) -> None:
+    with pytest.raises(te.InvalidType, match="shape"):
+        engine.empty(shape)

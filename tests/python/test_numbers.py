@@ -106,9 +106,9 @@ def test_outside() -> None:
 
 def test_durations() -> None:
     assert n.milliseconds(None, "t", none=-1) == -1
-    assert n.milliseconds(0, "t", none=-1) == 0
+    assert n.milliseconds(0, "t", none=-1, zero=True) == 0
     assert n.milliseconds(0.0001, "t", none=-1) == 1
-    for bad in (-1, math.nan):
+    for bad in (0, -1, math.nan, 1e300):
         with pytest.raises(te.InvalidArgument):
             n.milliseconds(bad, "t", none=-1)
     for bad in ("1", True):

@@ -203,3 +203,17 @@ def test_errors_travel_between_processes(engine: te.Engine) -> None:
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     assert again.hint == caught.value.hint
+
+
+def test_closing_the_own_buffer_blames_nobody_else(engine: te.Engine, start_owner: Callable[..., Any]) -> None:
+    owner = start_owner("64000000")
+    peer = engine.open(owner.address)
+    local = engine.register(bytearray(64_000_000), remote=False)
+    owner.stop()
+    batch = peer.read(into=local, from_=handle(owner))
+    local.close(timeout=0.1)
+    with pytest.raises(te.Draining, match="local buffer") as caught:
+        batch.wait(timeout=60)
+    assert "the owner" not in str(caught.value)
+    assert "on this side" in str(caught.value)
+    assert (caught.value.peer, batch.outcome) == (owner.instance, "NOT_APPLIED")

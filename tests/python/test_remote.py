@@ -73,6 +73,28 @@ def test_json_is_small_and_plain() -> None:
         {"strides": [-64, 16, 2]},
         {"ranges": [[0]]},
         {"ranges": [[0, 0]]},
+        {"ranges": []},
+        {"ranges": 7},
+        {"ranges": [[64, 64], [0, 64]]},
+        {"ranges": [[0, 64], [32, 64]]},
+        {"ranges": [[0, 641]]},
+        {"ranges": {"0": 1}},
+        {"segment": 7},
+        {"segment": None},
+        {"segment": "\ud800"},
+        {"name": ["x"]},
+        {"dtype": 7},
+        {"perm": ["r"]},
+        {"perm": ""},
+        {"instance": 7},
+        {"id": 10**30},
+        {"length": 10**30},
+        {"length": "640"},
+        {"offset": None},
+        {"shape": [2**40] * 1000},
+        {"shape": "444"},
+        {"strides": [1.5, 16, 2]},
+        {"strides": [10**30, 16, 2]},
     ],
     ids=str,
 )
@@ -81,10 +103,37 @@ def test_bad_handles_are_refused(change: dict[str, Any]) -> None:
         te.RemoteBuffer.from_dict({**HANDLE.to_dict(), **change})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", "7", '"x"'])
-def test_not_a_handle(text: str) -> None:
-    with pytest.raises(te.InvalidArgument):
+@pytest.mark.parametrize("missing", ["v", "segment", "instance", "id", "length", "perm", "offset", "itemsize"])
+def test_missing_fields_are_named(missing: str) -> None:
+    fields = HANDLE[1].to_dict()
+    del fields[missing]
+    with pytest.raises(te.InvalidArgument, match=f"handle.{missing}"):
+        te.RemoteBuffer.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{}", "7", '"x"', b"\xff\xfe\xfa", "[" * 100_000, '{"v": 1' + "0" * 5000 + "}", None, 7],
+    ids=lambda text: repr(text)[:12],
+)
+def test_not_a_handle(text: Any) -> None:
+    with pytest.raises(te.InvalidArgument, match="handle"):
         te.RemoteBuffer.from_json(text)
+
+
+def test_typed_knows_its_dtypes(needs_numpy: Any) -> None:
+    plain = HANDLE.as_bytes()
+    for dtype in ("float16", needs_numpy.float16, needs_numpy.dtype("float16")):
+        assert plain.typed(dtype, (320,), 2).dtype == "float16"
+    for dtype, itemsize in (("float8_e4m3fn", 1), ("bool", 1), ("complex64", 8)):
+        assert plain.typed(dtype, (640 // itemsize,), itemsize).dtype == dtype
+    for dtype in ("flot16", "", None, 7, "float17"):
+        with pytest.raises(te.InvalidArgument, match="dtype"):
+            plain.typed(dtype, (320,), 2)
+    with pytest.raises(te.InvalidArgument, match="itemsize: an element of float16 has 2 bytes, not 4"):
+        plain.typed("float16", (160,), 4)
+    with pytest.raises(te.InvalidType, match="shape"):
+        plain.typed("float16", 320, 2)
 
 
 def test_index_and_typed() -> None:
@@ -104,17 +153,17 @@ def test_index_and_typed() -> None:
 
 def test_granted_ranges_are_checked() -> None:
     grant = replace(HANDLE, ranges=((64, 64), (256, 128)))
-    grant.require_granted(array("Q", [64, 320]), array("Q", [64]))
-    grant.require_granted(array("Q", [100]), array("Q", [1]))
+    grant._require_granted(array("Q", [64, 320]), array("Q", [64]))
+    grant._require_granted(array("Q", [100]), array("Q", [1]))
     for offset, length in ((0, 64), (63, 2), (64, 65), (128, 1), (383, 2), (2**64 - 1, 1)):
         with pytest.raises(te.OutOfBounds):
-            grant.require_granted(array("Q", [offset]), array("Q", [length]))
+            grant._require_granted(array("Q", [offset]), array("Q", [length]))
 
 
 def test_permission_is_checked() -> None:
-    replace(HANDLE, perm="r").require("r")
+    replace(HANDLE, perm="r")._require("r")
     with pytest.raises(te.PermissionDenied, match="write"):
-        replace(HANDLE, perm="r").require("w")
+        replace(HANDLE, perm="r")._require("w")
 
 
 def test_repr_names_it() -> None:

@@ -104,7 +104,7 @@ func (p *Path) hello() error {
 		e.Peer = r.Responder.String()
 		return e
 	case r.Status != errcode.OK:
-		return errcode.New(r.Status, "dial data connection", "the peer refused")
+		return errcode.New(errcode.FromWire(int32(r.Status)), "dial data connection", "the peer refused")
 	}
 	return nil
 }

@@ -163,7 +163,7 @@ func (r *reader) payload(it *item, res *transport.Result) error {
 
 // fill takes the result from the present reply.
 func (r *reader) fill(res *transport.Result) {
-	res.Code, res.Applied = r.rep.Status, r.rep.Applied
+	res.Code, res.Applied = errcode.FromWire(int32(r.rep.Status)), r.rep.Applied
 	res.Version, res.Floor = r.rep.Metadata, r.rep.Floor
 	if res.Code == errcode.StaleInstance {
 		res.Instance = r.rep.Responder
@@ -181,12 +181,12 @@ func (r *reader) results(res *transport.Result, entries int, list []Failure) {
 	}
 	f := failures{list: list}
 	if code, _ := f.common(entries); code != errcode.OK {
-		res.Code, res.Failed = code, nil
+		res.Code, res.Failed = errcode.FromWire(int32(code)), nil
 		return
 	}
 	res.Failed = make([]transport.SliceResult, len(list))
 	for i, x := range list {
-		res.Failed[i] = transport.SliceResult{Index: x.Index, Code: x.Code, Applied: x.Applied}
+		res.Failed[i] = transport.SliceResult{Index: x.Index, Code: errcode.FromWire(int32(x.Code)), Applied: x.Applied}
 		if x.Code == errcode.MemoryFault {
 			r.p.d.cfg.Counters.Add(CounterMemoryFaults, 1)
 		}

@@ -61,7 +61,7 @@ func (r *Reply) Decode(b []byte, lim Limits) *errcode.Error {
 	r.Version, r.Op = b[4], Opcode(b[5])
 	r.RequestID = binary.LittleEndian.Uint64(b[8:])
 	r.Applied = binary.LittleEndian.Uint64(b[32:])
-	r.Status = errcode.FromWire(int32(binary.LittleEndian.Uint32(b[56:])))
+	r.Status = errcode.Code(binary.LittleEndian.Uint32(b[56:]))
 	if r.Version < MinVersion || r.Version > MaxVersion {
 		return versionSkew(r.Version, MinVersion, MaxVersion)
 	}

@@ -124,7 +124,7 @@ func (d *failureDecoder) feed(out []Failure, b []byte) ([]Failure, int, *errcode
 		p := b[i*failureLen:]
 		f := Failure{
 			Index:   binary.LittleEndian.Uint32(p),
-			Code:    errcode.FromWire(int32(binary.LittleEndian.Uint32(p[4:]))),
+			Code:    errcode.Code(binary.LittleEndian.Uint32(p[4:])),
 			Applied: binary.LittleEndian.Uint64(p[8:]),
 		}
 		if uint64(f.Index) < d.next || int(f.Index) >= d.entries || f.Code >= errcode.OK {

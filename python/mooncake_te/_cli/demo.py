@@ -20,6 +20,14 @@ from .. import Batch, Engine, RemoteBuffer
 
 _REPEATS = 5  # of each measurement; the median counts
 _TIMEOUT = 60.0  # seconds for each transfer
+_PIECE = 32 << 20  # bytes of a pattern made at a time
+# Ports and addresses are the demo's own: a fixed port in MOONCAKE_TE_LISTEN could serve only one of its engines.
+_HERE: dict[str, Any] = {
+    "listen": "127.0.0.1:0",
+    "advertise": [],
+    "data_listen": "127.0.0.1:0",
+    "data_advertise": [],
+}
 
 
 class DemoFailed(Exception):
@@ -33,14 +41,21 @@ def run(size: int, block: int) -> dict[str, Any]:
     """
     block = min(block, size)
     size -= size % block
-    with Engine("demo-initiator") as engine:
+    with Engine("demo-initiator", **_HERE) as engine:
         owner = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", __name__, str(size)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for this process; the other one ends with its standard input
         )
         assert owner.stdin is not None
         assert owner.stdout is not None
         try:
             return _measure(engine, owner.stdin, owner.stdout, size, block)
+        except BaseException:
+            owner.kill()  # it may be busy making its pattern
+            raise
         finally:
             owner.stdin.close()
             try:
@@ -115,8 +130,13 @@ def _rate(seconds: float, size: int) -> dict[str, float]:
     return {"seconds": round(seconds, 6), "gb_per_s": round(size / seconds / 1e9, 3)}
 
 
-def _pattern(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
+def _pattern(seed: int, size: int) -> bytearray:
+    """Bytes that are the same in both processes. In pieces: the generator takes at most 2^31 bits at a time."""
+    source = random.Random(seed)
+    made = bytearray(size)
+    for start in range(0, size, _PIECE):
+        made[start : start + _PIECE] = source.randbytes(min(_PIECE, size - start))
+    return made
 
 
 def _hear(stream: IO[str]) -> dict[str, Any]:
@@ -129,7 +149,7 @@ def _hear(stream: IO[str]) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """As text for a terminal."""
-    size, block = f"{result['bytes'] >> 20} MiB", f"{result['block_bytes'] >> 10} KiB"
+    size, block = f"{result['bytes'] / 2**20:.6g} MiB", f"{result['block_bytes'] / 2**10:.6g} KiB"
     lines = [
         f"{size} in {result['blocks']} scattered blocks of {block} between two processes, over {result['path']}, "
         "every byte checked"
@@ -141,8 +161,8 @@ def render(result: dict[str, Any]) -> str:
 
 def within_process(size: int) -> float:
     """Seconds for one READ between two engines of this process; raises DemoFailed if a byte is wrong."""
-    source, target = bytearray(_pattern(3, size)), bytearray(size)
-    with Engine("doctor-owner") as owner, Engine("doctor-initiator") as initiator:
+    source, target = _pattern(3, size), bytearray(size)
+    with Engine("doctor-owner", **_HERE) as owner, Engine("doctor-initiator", **_HERE) as initiator:
         remote = owner.register(source).remote()
         mine = initiator.register(target, remote=False)
         peer = initiator.open(owner.address)
@@ -156,8 +176,8 @@ def within_process(size: int) -> float:
 
 def _own(size: int) -> None:
     """The other process: offers one buffer, answers what is asked, ends with its standard input."""
-    memory = bytearray(_pattern(1, size))
-    with Engine("demo-owner") as engine:
+    memory = _pattern(1, size)
+    with Engine("demo-owner", **_HERE) as engine:
         buffer = engine.register(memory)
         print(json.dumps({"address": engine.address, "handle": buffer.remote().to_json()}), flush=True)
         for line in sys.stdin:
