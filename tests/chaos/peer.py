@@ -114,6 +114,7 @@ class Served:
         self.segments: dict[str, Any] = {}
         self.thread: threading.Thread | None = None
         self.halt = threading.Event()
+        self.failed = threading.Event()
         self.report: dict[str, Any] = {}
         self.flying: list[Any] = []
 
@@ -244,6 +245,7 @@ class Served:
 
         remote = self.te.RemoteBuffer.from_json(handle)
         self.halt.clear()
+        self.failed.clear()
         started = threading.Event()
 
         def work() -> None:
@@ -255,6 +257,7 @@ class Served:
                     times.append(time.monotonic() - began)
                 except self.te.TransferError as error:
                     failures[error.name] += 1
+                    self.failed.set()
                 started.set()
                 if kind == "read" and not failures:
                     bad += bool(wrong(memoryview(self.local.obj)[: remote.nbytes], writer, remote.id, operation))
@@ -265,8 +268,11 @@ class Served:
         started.wait(60)
         return {}
 
-    def halted(self) -> dict[str, Any]:
+    def halted(self, after_failure: bool = False) -> dict[str, Any]:
+        """Ends `run`, once an operation of it has failed if that is to be waited for."""
         assert self.thread is not None
+        if after_failure:
+            self.failed.wait(60)
         self.halt.set()
         self.thread.join()
         times = sorted(self.report.pop("times"))
