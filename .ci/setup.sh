@@ -24,6 +24,7 @@ need git git
 need binutils readelf
 need util-linux flock
 if [ "$what" = all ]; then
+  need g++ g++
   need shellcheck shellcheck
   need protobuf-compiler protoc
   need procps ps
