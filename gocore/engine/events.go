@@ -23,13 +23,10 @@ func (e *Engine) Event(s control.Session, ev *controlpb.Event) {
 		})
 	case *controlpb.Event_DrainAck:
 		e.owner(func(o *coherence.Owner, now types.Time) []coherence.Action {
-			return o.DrainAck(now, id, types.Nonce(k.DrainAck.GetNonce()), toBufferIDs(k.DrainAck.GetIds()))
+			return o.DrainAck(now, id, types.Nonce(k.DrainAck.GetNonce()), fromWire[types.BufferID](k.DrainAck.GetIds()))
 		})
 	case *controlpb.Event_Retire:
-		tokens := make([]types.PathID, len(k.Retire.GetTokens()))
-		for i, t := range k.Retire.GetTokens() {
-			tokens[i] = types.PathID(t)
-		}
+		tokens := fromWire[types.PathID](k.Retire.GetTokens())
 		e.owner(func(o *coherence.Owner, now types.Time) []coherence.Action {
 			return o.Retire(now, id, types.Nonce(k.Retire.GetNonce()), tokens)
 		})
@@ -66,7 +63,7 @@ func (e *Engine) readerEvent(id types.InstanceID, ev *controlpb.Event) {
 		p.run(p.view.GrantRefused(now, types.BufferID(k.GrantRefused.GetId()), errcode.FromWire(k.GrantRefused.GetCode())))
 	case *controlpb.Event_Drain:
 		d := k.Drain
-		p.run(p.view.OnDrain(now, toBufferIDs(d.GetIds()), types.Version(d.GetVersion()), types.Time(d.GetWithinNs()), types.Nonce(d.GetNonce())))
+		p.run(p.view.OnDrain(now, fromWire[types.BufferID](d.GetIds()), types.Version(d.GetVersion()), types.Time(d.GetWithinNs()), types.Nonce(d.GetNonce())))
 	case *controlpb.Event_Retired:
 		p.run(p.view.Retired(now, types.Nonce(k.Retired.GetNonce())))
 	case *controlpb.Event_NotifyAck:

@@ -252,11 +252,7 @@ func dataListenFrom(listen string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	host := a.Host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":0", nil
+	return a.WithPort(0).String(), nil
 }
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }

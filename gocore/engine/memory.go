@@ -364,18 +364,19 @@ func (m *memory) send(peer types.InstanceID, ev *controlpb.Event) {
 	}
 }
 
-func bufferIDs(ids []types.BufferID) []uint64 {
-	out := make([]uint64, len(ids))
-	for i, id := range ids {
-		out[i] = uint64(id)
+// toWire and fromWire turn lists of IDs and tokens into the plain numbers of messages, and back.
+func toWire[T ~uint64](list []T) []uint64 {
+	out := make([]uint64, len(list))
+	for i, v := range list {
+		out[i] = uint64(v)
 	}
 	return out
 }
 
-func toBufferIDs(ids []uint64) []types.BufferID {
-	out := make([]types.BufferID, len(ids))
-	for i, id := range ids {
-		out[i] = types.BufferID(id)
+func fromWire[T ~uint64](list []uint64) []T {
+	out := make([]T, len(list))
+	for i, v := range list {
+		out[i] = T(v)
 	}
 	return out
 }

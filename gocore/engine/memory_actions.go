@@ -36,7 +36,7 @@ func (m *memory) apply(a coherence.Action) {
 	case coherence.SendDrain:
 		for ids := range slices.Chunk(a.IDs, control.MaxIDs) { // the peer acknowledges part by part
 			m.send(a.Peer, &controlpb.Event{Kind: &controlpb.Event_Drain{Drain: &controlpb.Drain{
-				Ids: bufferIDs(ids), Version: uint64(a.Version), WithinNs: int64(a.Within), Nonce: uint64(a.Nonce),
+				Ids: toWire(ids), Version: uint64(a.Version), WithinNs: int64(a.Within), Nonce: uint64(a.Nonce),
 			}}})
 		}
 	case coherence.SendAttached:
@@ -147,13 +147,9 @@ func grantEvent(g coherence.Grant) *controlpb.Event {
 }
 
 func attachedEvent(a coherence.SendAttached, data []string) *controlpb.Event {
-	tokens := make([]uint64, len(a.Tokens))
-	for i, t := range a.Tokens {
-		tokens[i] = uint64(t)
-	}
 	return &controlpb.Event{Kind: &controlpb.Event_Attached{Attached: &controlpb.Attached{
-		Request: uint64(a.Request), Tokens: tokens, Floor: uint64(a.Floor), Version: uint64(a.Version),
+		Request: uint64(a.Request), Tokens: toWire(a.Tokens), Floor: uint64(a.Floor), Version: uint64(a.Version),
 		// A clipped list is safe: the floor makes the peer describe before it uses the path.
-		NonReady: bufferIDs(a.NonReady[:min(len(a.NonReady), control.MaxIDs)]), DataAddresses: data,
+		NonReady: toWire(a.NonReady[:min(len(a.NonReady), control.MaxIDs)]), DataAddresses: data,
 	}}}
 }

@@ -232,7 +232,7 @@ func (p *peer) apply(a coherence.Action) {
 	switch a := a.(type) {
 	case coherence.SendDrainAck:
 		p.send(&controlpb.Event{Kind: &controlpb.Event_DrainAck{DrainAck: &controlpb.DrainAck{
-			Ids: bufferIDs(a.IDs), Nonce: uint64(a.Nonce),
+			Ids: toWire(a.IDs), Nonce: uint64(a.Nonce),
 		}}})
 	case coherence.CutOperations:
 		for t, b := range p.live {
@@ -240,12 +240,8 @@ func (p *peer) apply(a coherence.Action) {
 			p.settle(b)
 		}
 	case coherence.SendRetire:
-		tokens := make([]uint64, len(a.Paths))
-		for i, t := range a.Paths {
-			tokens[i] = uint64(t)
-		}
 		p.e.metrics.Retires.WithLabelValues("asked").Inc()
-		p.send(&controlpb.Event{Kind: &controlpb.Event_Retire{Retire: &controlpb.Retire{Nonce: uint64(a.Nonce), Tokens: tokens}}})
+		p.send(&controlpb.Event{Kind: &controlpb.Event_Retire{Retire: &controlpb.Retire{Nonce: uint64(a.Nonce), Tokens: toWire(a.Paths)}}})
 	case coherence.PathsRetired:
 		for t, b := range p.live {
 			p.runFor(t, t.PathsRetired(p.e.now(), a.Paths))

@@ -63,10 +63,7 @@ func (p *peer) sendAttach() {
 
 // attached turns tokens into connections. What comes unasked, or for a request that was given up, is retired.
 func (p *peer) attached(a *controlpb.Attached) {
-	tokens := make([]types.PathID, len(a.GetTokens()))
-	for i, t := range a.GetTokens() {
-		tokens[i] = types.PathID(t)
-	}
+	tokens := fromWire[types.PathID](a.GetTokens())
 	now := p.e.now()
 	if types.Nonce(a.GetRequest()) != p.attaching || p.ended {
 		p.run(p.view.TokensUnused(now, tokens))
@@ -85,7 +82,7 @@ func (p *peer) attached(a *controlpb.Attached) {
 		p.pathFailed(errcode.New(errcode.ResourceExhausted, "attach", "the peer gave no connection token"))
 		return
 	}
-	floor, nonReady := types.Version(a.GetFloor()), toBufferIDs(a.GetNonReady())
+	floor, nonReady := types.Version(a.GetFloor()), fromWire[types.BufferID](a.GetNonReady())
 	for _, token := range tokens {
 		data := p.data
 		p.e.pathPeers.Store(token, p) // before the path can report anything

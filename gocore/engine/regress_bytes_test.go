@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"mooncake_te/gocore/config"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
 )
@@ -19,15 +18,7 @@ import (
 // S8 and S2 while connections break: a COMPLETED WRITE is there in full and stays, whatever ended before it; after a
 // revocation with any D not a byte changes.
 func TestBytesUnderCuts(t *testing.T) {
-	cc, dc := newCutter(t), newCutter(t)
-	cl, dl := freePort(t), freePort(t)
-	a := newRig(t)
-	b := newRig(t, func(c *config.Config) {
-		c.Listen, c.DataListen = cl, dl
-		c.Advertise, c.DataAdvertise = []string{cc.addr()}, []string{dc.addr()}
-	})
-	cc.serve(cl)
-	dc.serve(dl)
+	a, b, cc, dc := behindCutters(t)
 	const n, workers = 512 << 10, 4
 	pool := b.buffer(n*workers, types.RemoteGrants)
 	seg := a.open(cc.addr())

@@ -135,16 +135,22 @@ func logCodes(t *testing.T, m *sync.Map) {
 	m.Range(func(k, v any) bool { t.Logf("%v: %d", k, v.(*atomic.Int64).Load()); return true })
 }
 
-func cutTest(t *testing.T, control, data, early bool) {
-	cc, dc := newCutter(t), newCutter(t)
+// behindCutters makes two engines, the second reachable only through a cutter before each of its ports.
+func behindCutters(t *testing.T) (a, b *rig, control, data *cutter) {
+	control, data = newCutter(t), newCutter(t)
 	cl, dl := freePort(t), freePort(t)
-	a := newRig(t)
-	b := newRig(t, func(c *config.Config) {
+	a = newRig(t)
+	b = newRig(t, func(c *config.Config) {
 		c.Listen, c.DataListen = cl, dl
-		c.Advertise, c.DataAdvertise = []string{cc.addr()}, []string{dc.addr()}
+		c.Advertise, c.DataAdvertise = []string{control.addr()}, []string{data.addr()}
 	})
-	cc.serve(cl)
-	dc.serve(dl)
+	control.serve(cl)
+	data.serve(dl)
+	return a, b, control, data
+}
+
+func cutTest(t *testing.T, control, data, early bool) {
+	a, b, cc, dc := behindCutters(t)
 	const n, workers = 256 << 10, 4
 	remote := b.buffer(n*workers, types.RemoteAll)
 	seg := a.open(cc.addr())

@@ -193,8 +193,6 @@ func (e *Engine) admit(op string, p *peer, s *Submission, memory *requests, loca
 	}
 	if err != nil {
 		e.forgetBatch(b, len(reqs))
-	}
-	if err != nil {
 		e.status.put(addr)
 		return nil, err
 	}
