@@ -46,12 +46,20 @@ type Config struct {
 	Logger         *slog.Logger // default: slog.Default()
 	// Greeting gives what HELLO and HEARTBEAT carry for this peer; zero stands for a peer not known yet. Called with
 	// no lock held; must not block. nil: zeros.
-	Greeting func(peer types.InstanceID) (version, floor types.Version)
+	Greeting func(peer types.InstanceID) Greeting
 
 	// What tests change.
 	protocolMin, protocolMax uint32
 	missed                   int           // 3 heartbeats in a row without a word: the session is dead
 	helloTimeout             time.Duration // 5 s: a caller that has not said (and proved) who it is by then is cut off
+}
+
+// Greeting is what a session's signs of life carry: how new this side's metadata is, and under what it owns its name in a
+// store (no epoch and no store ID: it owns none).
+type Greeting struct {
+	Version, Floor types.Version
+	Epoch          uint64
+	StoreID        string
 }
 
 // Handler takes what happens. Calls for one peer are serial and in order; see the package comment.
@@ -84,7 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	if c.Greeting == nil {
-		c.Greeting = func(types.InstanceID) (types.Version, types.Version) { return 0, 0 }
+		c.Greeting = func(types.InstanceID) Greeting { return Greeting{} }
 	}
 	if c.DataAddresses == nil {
 		c.DataAddresses = func() []string { return nil }

@@ -188,7 +188,7 @@ func TestHalfDeadSessionBlocksNone(t *testing.T) {
 			if !c.sameDialler {
 				ofFirst, ofOther = never, sees
 			}
-			beat := heartbeat(20 * time.Millisecond)
+			beat := heartbeat(200 * time.Millisecond) // a busy machine must not make silence of its own
 			first, other := start(t, instance(c.first), beat, ofFirst), start(t, instance(c.next), beat, ofOther)
 			way := newRelay(t, other.Addresses()[0])
 			old, err := first.Dial(t.Context(), way.addrs(), other.id)
@@ -210,7 +210,7 @@ func TestHalfDeadSessionBlocksNone(t *testing.T) {
 }
 
 func TestHeartbeatsLost(t *testing.T) {
-	a, b := start(t, heartbeat(20*time.Millisecond)), start(t, heartbeat(20*time.Millisecond))
+	a, b := start(t, heartbeat(200*time.Millisecond)), start(t, heartbeat(200*time.Millisecond))
 	way := newRelay(t, b.Addresses()[0])
 	s, err := a.Dial(t.Context(), way.addrs(), b.id)
 	require.NoError(t, err)
@@ -225,10 +225,28 @@ func TestHeartbeatsLost(t *testing.T) {
 	require.Error(t, s.Send(notify("x")))
 }
 
+// Engines with different settings keep each other alive: who looks more often is told more often.
+func TestHeartbeatsOfDifferentLengths(t *testing.T) {
+	for _, dials := range []bool{true, false} {
+		eager, lazy := start(t, heartbeat(200*time.Millisecond)), start(t, heartbeat(time.Hour))
+		if dials {
+			eager.dial(t, lazy)
+		} else {
+			lazy.dial(t, eager)
+		}
+		require.Eventually(t, func() bool { // for longer than a silence may last, or to the end
+			return len(eager.rec.kinds("event")) > 6 || len(eager.rec.kinds("down")) > 0
+		}, patience, time.Millisecond)
+		require.Empty(t, eager.rec.kinds("down"))
+	}
+}
+
 // A node with a silent peer that dials it all the same: one-sided heartbeats are enough to tell.
 func TestSlowHandlerIsNotSilence(t *testing.T) {
 	block := make(chan struct{})
-	a, b := start(t, heartbeat(10*time.Millisecond)), start(t, heartbeat(10*time.Millisecond))
+	// Only b, whose reader is held up, may come to think of silence.
+	a := start(t, heartbeat(100*time.Millisecond), func(c *Config) { c.missed = 1 << 30 })
+	b := start(t, heartbeat(100*time.Millisecond))
 	b.rec.onEvent = func(_ Session, ev *controlpb.Event) {
 		if ev.GetNotify().GetTag() == "block" {
 			<-block

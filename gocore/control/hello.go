@@ -1,6 +1,7 @@
 package control
 
 import (
+	"math"
 	"slices"
 
 	"mooncake_te/gocore/control/controlpb"
@@ -14,7 +15,7 @@ const capabilityPSK = "psk"
 
 // hello is this side's first message to a peer (zero: not known yet).
 func (n *Node) hello(peer types.InstanceID) *controlpb.Hello {
-	version, floor := n.cfg.Greeting(peer)
+	g := n.cfg.Greeting(peer)
 	var capabilities []string
 	if len(n.cfg.PSK) > 0 {
 		capabilities = append(capabilities, capabilityPSK)
@@ -26,10 +27,11 @@ func (n *Node) hello(peer types.InstanceID) *controlpb.Hello {
 		Name:          n.cfg.Name,
 		Addresses:     n.addresses,
 		DataAddresses: n.cfg.DataAddresses(),
-		Version:       uint64(version),
-		Floor:         uint64(floor),
+		Version:       uint64(g.Version),
+		Floor:         uint64(g.Floor),
 		Capabilities:  capabilities,
 		Nonce:         newNonce(),
+		HeartbeatMs:   uint32(min(max(n.cfg.Heartbeat.Milliseconds(), 1), math.MaxUint32)),
 	}
 }
 

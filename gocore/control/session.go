@@ -37,6 +37,8 @@ type Session interface {
 const (
 	linger   = time.Second // for BYE and what is queued before it
 	maxPings = 1024        // waiting at once on one session
+
+	minPace = 10 * time.Millisecond // what a peer may ask of us, as the least that Config takes from a user
 )
 
 // wire is the gRPC stream of either side.
@@ -215,8 +217,9 @@ func (s *session) write() {
 // watch sends heartbeats and ends the session when the peer is silent. It also bounds the farewell.
 func (s *session) watch() {
 	beat := s.node.cfg.Heartbeat
-	t := time.NewTicker(beat)
-	defer t.Stop()
+	send, look := time.NewTicker(s.pace()), time.NewTicker(beat)
+	defer send.Stop()
+	defer look.Stop()
 	judge := silence{every: beat, limit: s.node.cfg.missed, last: time.Now()}
 	s.sendHeartbeat()
 	for {
@@ -224,15 +227,26 @@ func (s *session) watch() {
 		case <-s.done:
 			s.lingerThenHangUp()
 			return
-		case <-t.C:
+		case <-send.C:
+			s.sendHeartbeat()
+			continue
+		case <-look.C:
 		}
 		if judge.tick(time.Now(), s.heard.Load(), s.waiting.Load()) {
 			s.end(s.explain(errcode.New(errcode.PeerDead, "session",
 				fmt.Sprintf("nothing heard for %d heartbeats of %v", judge.limit, beat))), nil)
-			continue
 		}
-		s.sendHeartbeat()
 	}
+}
+
+// pace is how often the peer hears from us: at our own interval, or at its own where that is shorter. It takes a silence
+// of three of its intervals for our death, whatever ours is.
+func (s *session) pace() time.Duration {
+	beat := s.node.cfg.Heartbeat
+	if theirs := time.Duration(s.greeted.GetHeartbeatMs()) * time.Millisecond; theirs > 0 {
+		beat = min(beat, max(theirs, minPace))
+	}
+	return beat
 }
 
 func (s *session) lingerThenHangUp() {
@@ -246,8 +260,10 @@ func (s *session) lingerThenHangUp() {
 }
 
 func (s *session) sendHeartbeat() {
-	version, floor := s.node.cfg.Greeting(s.peer)
-	s.out.beat(event(&controlpb.Heartbeat{Version: uint64(version), Floor: uint64(floor)}))
+	g := s.node.cfg.Greeting(s.peer)
+	s.out.beat(event(&controlpb.Heartbeat{
+		Version: uint64(g.Version), Floor: uint64(g.Floor), OwnerEpoch: g.Epoch, StoreId: g.StoreID,
+	}))
 }
 
 // read takes messages until the stream ends. It belongs to one goroutine; the session has been chosen.

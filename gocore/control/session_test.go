@@ -96,7 +96,7 @@ func TestCloseWithACause(t *testing.T) {
 
 func TestHeartbeatsCarryTheGreeting(t *testing.T) {
 	a := start(t, func(c *Config) {
-		c.Greeting = func(types.InstanceID) (types.Version, types.Version) { return 7, 5 }
+		c.Greeting = func(types.InstanceID) Greeting { return Greeting{Version: 7, Floor: 5, Epoch: 9, StoreID: "5e"} }
 	})
 	b := start(t)
 	s := b.dial(t, a)

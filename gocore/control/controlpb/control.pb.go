@@ -397,6 +397,7 @@ type Hello struct {
 	Nonce            []byte                 `protobuf:"bytes,12,opt,name=nonce,proto3" json:"nonce,omitempty"`                                 // 32 random bytes, for the pre-shared key
 	Proof            []byte                 `protobuf:"bytes,13,opt,name=proof,proto3" json:"proof,omitempty"`                                 // acceptor's HMAC-SHA256 when a key is set
 	EndedNumber      uint64                 `protobuf:"varint,14,opt,name=ended_number,json=endedNumber,proto3" json:"ended_number,omitempty"` // highest number of a session dialled by the receiver that has ended at the sender
+	HeartbeatMs      uint32                 `protobuf:"varint,15,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"` // how often the sender looks whether the receiver is alive; 0: not said
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -525,6 +526,13 @@ func (x *Hello) GetProof() []byte {
 func (x *Hello) GetEndedNumber() uint64 {
 	if x != nil {
 		return x.EndedNumber
+	}
+	return 0
+}
+
+func (x *Hello) GetHeartbeatMs() uint32 {
+	if x != nil {
+		return x.HeartbeatMs
 	}
 	return 0
 }
@@ -1957,7 +1965,7 @@ const file_mooncake_te_v1_control_proto_rawDesc = "" +
 	"\x03bye\x18\x11 \x01(\v2\x13.mooncake_te.v1.ByeH\x00R\x03bye\x12*\n" +
 	"\x04auth\x18\x12 \x01(\v2\x14.mooncake_te.v1.AuthH\x00R\x04auth\x123\n" +
 	"\arefused\x18\x13 \x01(\v2\x17.mooncake_te.v1.RefusedH\x00R\arefusedB\x06\n" +
-	"\x04kind\"\xb9\x03\n" +
+	"\x04kind\"\xdc\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\fR\binstance\x12+\n" +
 	"\x11expected_instance\x18\x02 \x01(\fR\x10expectedInstance\x12!\n" +
@@ -1973,7 +1981,8 @@ const file_mooncake_te_v1_control_proto_rawDesc = "" +
 	"\fcapabilities\x18\v \x03(\tR\fcapabilities\x12\x14\n" +
 	"\x05nonce\x18\f \x01(\fR\x05nonce\x12\x14\n" +
 	"\x05proof\x18\r \x01(\fR\x05proof\x12!\n" +
-	"\fended_number\x18\x0e \x01(\x04R\vendedNumber\"\x1c\n" +
+	"\fended_number\x18\x0e \x01(\x04R\vendedNumber\x12!\n" +
+	"\fheartbeat_ms\x18\x0f \x01(\rR\vheartbeatMs\"\x1c\n" +
 	"\x04Auth\x12\x14\n" +
 	"\x05proof\x18\x01 \x01(\fR\x05proof\"Q\n" +
 	"\aRefused\x12\x12\n" +
