@@ -75,3 +75,77 @@ rest:
 	JNZ    rest
 	MOVL   AX, ret+32(FP)
 	RET
+
+// WIDE folds one of eight accumulators over the 512 bytes between its place and the next load.
+#define WIDE(off, acc, tmp) \
+	VPCLMULQDQ $0x00, Z8, acc, tmp \
+	VPCLMULQDQ $0x11, Z8, acc, acc \
+	VPTERNLOGQ $0x96, off(SI), tmp, acc
+
+// JOIN folds acc into another accumulator, that many bytes on as key is for.
+#define JOIN(key, acc, to, tmp) \
+	VPCLMULQDQ $0x00, key, acc, tmp \
+	VPCLMULQDQ $0x11, key, acc, acc \
+	VPTERNLOGQ $0x96, acc, tmp, to
+
+// func fold512(p *byte, n uintptr, state uint32, k *[8]uint64) uint32
+TEXT ·fold512(SB), NOSPLIT, $64-36
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	MOVQ k+24(FP), DX
+	VBROADCASTI32X4 (DX), Z8
+
+	VMOVDQU64 0(SI), Z0
+	VMOVDQU64 64(SI), Z1
+	VMOVDQU64 128(SI), Z2
+	VMOVDQU64 192(SI), Z3
+	VMOVDQU64 256(SI), Z4
+	VMOVDQU64 320(SI), Z5
+	VMOVDQU64 384(SI), Z6
+	VMOVDQU64 448(SI), Z7
+	MOVL      state+16(FP), AX
+	VMOVD     AX, X9
+	VPXORQ    Z9, Z0, Z0
+	ADDQ      $512, SI
+	SUBQ      $512, CX
+	JZ        join
+
+wide:
+	WIDE(0, Z0, Z9)
+	WIDE(64, Z1, Z10)
+	WIDE(128, Z2, Z11)
+	WIDE(192, Z3, Z12)
+	WIDE(256, Z4, Z13)
+	WIDE(320, Z5, Z14)
+	WIDE(384, Z6, Z15)
+	WIDE(448, Z7, Z9)
+	ADDQ $512, SI
+	SUBQ $512, CX
+	JNZ  wide
+
+join:
+	VBROADCASTI32X4 16(DX), Z8
+	JOIN(Z8, Z0, Z4, Z9)
+	JOIN(Z8, Z1, Z5, Z10)
+	JOIN(Z8, Z2, Z6, Z11)
+	JOIN(Z8, Z3, Z7, Z12)
+	VBROADCASTI32X4 32(DX), Z8
+	JOIN(Z8, Z4, Z6, Z9)
+	JOIN(Z8, Z5, Z7, Z10)
+	VBROADCASTI32X4 48(DX), Z8
+	JOIN(Z8, Z6, Z7, Z9)
+	VMOVDQU64 Z7, last-64(SP)
+	VZEROUPPER
+
+	// The 64 bytes that are left have the remainder of all, begun with an empty register.
+	XORQ   AX, AX
+	CRC32Q last-64(SP), AX
+	CRC32Q last-56(SP), AX
+	CRC32Q last-48(SP), AX
+	CRC32Q last-40(SP), AX
+	CRC32Q last-32(SP), AX
+	CRC32Q last-24(SP), AX
+	CRC32Q last-16(SP), AX
+	CRC32Q last-8(SP), AX
+	MOVL   AX, ret+32(FP)
+	RET
