@@ -11,7 +11,7 @@
 //   - On the target, user memory is touched only between a Memory.Enter that succeeded and the matching Leave, for at
 //     most one chunk, and never while waiting for the peer.
 //   - Nothing here blocks its caller: Post, Abort and Close return at once. Sink methods are called without any lock
-//     of the transport held, from goroutines of the transport.
+//     of the transport held, from goroutines of the transport, or of callers of Prompt.Push and Prompt.Help.
 package transport
 
 import (
@@ -66,6 +66,9 @@ type PathInfo struct {
 type Access struct {
 	Addr uint64
 	Gate *gate.Gate
+	// Around is the granted range that the bytes lie in. Until Leave all of it may be touched in the same way, so that
+	// the entries of a request on one buffer need one access and not one each. Empty: nothing but the bytes asked for.
+	Around types.Range
 }
 
 // Leave gives the access back.
@@ -99,3 +102,21 @@ type Conn interface {
 	// Kill cuts the connection without waiting. Admission.ConnGone follows once its handler has left its chunk.
 	Kill(cause error)
 }
+
+// Prompt is a Path on which a caller's own thread can do the work of a small operation, so that it needs no thread
+// switches on this side.
+type Prompt interface {
+	Path
+	// Hold is Post for a caller that will call Push as soon as it holds no lock: nobody else need be woken.
+	Hold(p *Post)
+	// Push sends what was held in the goroutine of its caller, as far as the socket takes it at once. It does not block.
+	Push()
+	// Help looks for replies in the goroutine of a caller that waits for a, for some tens of microseconds at most and only
+	// while that has helped lately; what it finds goes to the Sink from here. It may return before a is final.
+	Help(a Awaited)
+	// Rouse says that somebody waits for a post and will not call Help.
+	Rouse()
+}
+
+// Awaited is what the caller of Prompt.Help waits for.
+type Awaited interface{ Final() bool }

@@ -31,6 +31,7 @@ type conn struct {
 	status  errcode.Code
 	payload func() bool // asked before each chunk that we send
 	yieldFn func()
+	spin    spinner
 
 	greeted atomic.Bool // the handshake is over, one way or the other
 
@@ -46,7 +47,7 @@ func newConn(srv *Server, c *net.TCPConn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &conn{srv: srv, s: s, recv: newReceiver(s), send: newSender(s), yieldFn: runtime.Gosched}
+	h := &conn{srv: srv, s: s, recv: newReceiver(s), send: newSender(s), yieldFn: runtime.Gosched, spin: newSpinner()}
 	h.mem.entries = make([]Entry, 0, 8)
 	h.payload = h.aborted
 	return h, nil
@@ -131,6 +132,22 @@ func (c *conn) readHeader() error {
 	return nil
 }
 
+// nextHeader is readHeader between two requests. After a small one the next may follow at once.
+func (c *conn) nextHeader() error {
+	if c.head.Length > smallPayload {
+		return c.readHeader()
+	}
+	c.s.spin = &c.spin
+	err := c.readHeader()
+	c.s.spin = nil
+	if err != nil {
+		c.spin.stop()
+	} else {
+		c.spin.end()
+	}
+	return err
+}
+
 // serve handles the request whose header was read, then the next ones.
 func (c *conn) serve() error {
 	for {
@@ -146,7 +163,7 @@ func (c *conn) serve() error {
 				return errCut
 			}
 		}
-		if err := c.readHeader(); err != nil {
+		if err := c.nextHeader(); err != nil {
 			return err
 		}
 		if c.srv.cfg.IdleTimeout > 0 {

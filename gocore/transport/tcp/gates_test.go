@@ -19,6 +19,8 @@ type watched struct {
 	inside  *[]uint64 // how many were inside at each look since the last access
 }
 
+func (watched) renew() {}
+
 func (r watched) length(int) uint64 {
 	*r.inside = append(*r.inside, r.gate.Count())
 	return r.n

@@ -5,19 +5,23 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/transport"
 	"mooncake_te/gocore/types"
 )
 
-// Path is one outbound connection (transport.Path): a writer takes posts from the queues, latency before bulk, and a
-// reader takes the replies. A post is done when both are done with it.
+// Path is one outbound connection (transport.Prompt): a writer takes posts from the queues, latency before bulk, and a
+// reader takes the replies; both roles may fall to a caller. A post is done when both are done with it.
 type Path struct {
 	d      *Dialer
 	s      *stream
-	send   *sender   // the writer's
-	recv   *receiver // the reader's
+	send   *sender   // of whoever sends
+	recv   *receiver // of whoever has the input
+	wr     writer    // likewise
+	rd     reader
+	help   helper
 	token  types.PathID
 	target types.InstanceID
 
@@ -31,6 +35,9 @@ type Path struct {
 	queues  [types.NumClasses]fifo
 	posts   map[uint64]*item // given to us and not reported, by request ID
 	aborts  []uint64         // READs to tell the target about
+	hot     hot
+	busy    bool // somebody has wr and send
+	begun   bool // a pusher left wr.it to the writer goroutine, which is busy from then on
 	free    []*item
 	cause   error // why the path is going down; nil while it is up
 	down    bool  // nothing touches the stream any more and what was left was reported
@@ -38,17 +45,23 @@ type Path struct {
 }
 
 func newPath(d *Dialer, s *stream, token types.PathID, target types.InstanceID) *Path {
-	return &Path{
+	p := &Path{
 		d: d, s: s, send: newSender(s), recv: newReceiver(s), token: token, target: target,
 		local: s.c.LocalAddr().String(), remote: s.c.RemoteAddr().String(),
 		wake: make(chan struct{}, 1), posts: map[uint64]*item{},
 	}
+	p.wr = writer{p: p}
+	p.wr.stop = p.wr.stopped
+	p.rd = reader{p: p, between: func() {}}
+	p.help = helper{spin: newSpinner(), step: p.look}
+	return p
 }
 
 func (p *Path) limits() Limits { return Limits{Entries: p.d.cfg.MaxEntries, Chunk: MaxChunk} }
 
 func (p *Path) start() {
 	p.running.Store(2)
+	p.s.owned.Store(true) // the reader's
 	go p.writeLoop()
 	go p.readLoop()
 }
@@ -71,6 +84,16 @@ func (p *Path) Info() transport.PathInfo {
 
 // Post queues p. A post that comes after PathDown is reported too.
 func (p *Path) Post(post *transport.Post) {
+	if p.queue(post, false) {
+		p.kick()
+	}
+}
+
+// Hold is Post before a Push (transport.Prompt).
+func (p *Path) Hold(post *transport.Post) { p.queue(post, true) }
+
+// queue puts a post in line; false says that it is being reported instead.
+func (p *Path) queue(post *transport.Post, prompt bool) bool {
 	r := p.refuse(post)
 	p.mu.Lock()
 	if p.down {
@@ -79,19 +102,22 @@ func (p *Path) Post(post *transport.Post) {
 		}
 		p.mu.Unlock()
 		go p.d.cfg.Sink.PostDone(p, post, r) // nobody waits for this one
-		return
+		return false
 	}
 	if r.Code != errcode.OK {
 		p.reports.Add(1)
 		p.mu.Unlock()
 		go p.report(post, r)
-		return
+		return false
+	}
+	if !prompt {
+		p.cool()
 	}
 	it := p.newItem(post)
 	p.posts[post.ID] = it
 	p.queues[post.Class%types.NumClasses].push(it)
 	p.mu.Unlock()
-	p.kick()
+	return true
 }
 
 // refuse checks what the protocol cannot carry. Callers are our own engine, so each is a slip of it.
@@ -128,6 +154,7 @@ func (p *Path) newItem(post *transport.Post) *item {
 // recycle takes an item back that nobody can reach any more. Callers hold mu.
 func (p *Path) recycle(it *item) {
 	it.stop.Store(false)
+	it.pushed = time.Time{}
 	it.post, it.sent, it.writing, it.written = nil, false, false, false
 	it.replied, it.reported, it.aborted, it.fault, it.result = false, false, false, false, transport.Result{}
 	if len(p.free) < 256 {
@@ -144,6 +171,7 @@ func (p *Path) Abort(post *transport.Post) {
 		return
 	}
 	it.aborted = true
+	p.cool()
 	if !it.writing && !it.written {
 		// Still queued: the writer drops it when it comes to it.
 		it.reported = true
@@ -190,13 +218,18 @@ func (p *Path) kick() {
 	}
 }
 
-// leave ends one of the two goroutines; the second one sweeps up.
+// leave ends one of the two goroutines; whoever is last to use the stream sweeps up.
 func (p *Path) leave(cause error) {
 	p.fail(cause)
-	if p.running.Add(-1) > 0 {
-		return
+	if p.running.Add(-1) == 0 {
+		p.sweep()
 	}
+}
+
+// sweep reports what is left of a path that nobody uses any more.
+func (p *Path) sweep() {
 	p.s.close()
+	var cause error
 	for {
 		p.mu.Lock()
 		it := p.anyPost()

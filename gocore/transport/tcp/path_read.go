@@ -8,12 +8,9 @@ import (
 )
 
 // readLoop is the goroutine that takes replies.
-func (p *Path) readLoop() {
-	r := reader{p: p, between: func() {}}
-	p.leave(lostPeer(r.run()))
-}
+func (p *Path) readLoop() { p.leave(lostPeer(p.rd.run())) }
 
-// reader is what readLoop works with.
+// reader is what takes replies: readLoop, or a caller that helps. It belongs to whoever has the stream's input.
 type reader struct {
 	p       *Path
 	rep     Reply
@@ -25,32 +22,48 @@ type reader struct {
 
 func (r *reader) run() error {
 	for {
+		if err := r.p.s.await(); err != nil {
+			return err
+		}
+		r.p.help.spin.slept()
+		r.p.Rouse()
 		if err := r.reply(false); err != nil {
 			return err
 		}
-		it, err := r.find()
-		if err != nil {
+		if err := r.answer(); err != nil {
 			return err
 		}
-		res := transport.Result{Sent: true, Answered: true}
-		if r.rep.Flags&ReplyPayload != 0 {
-			if err := r.payload(it, &res); err != nil {
-				return err
-			}
-		} else {
-			r.fill(&res)
-		}
-		p := r.p
-		p.mu.Lock()
-		if it.fault {
-			res.Code, res.Failed = errcode.MemoryFault, nil
-			res.Detail = "the local memory of the post cannot be read"
-		}
-		it.result, it.replied = res, true
-		it.stop.Store(true) // a WRITE that was refused need not go on
-		p.mu.Unlock()
-		p.settle(it)
 	}
+}
+
+// answer takes what belongs to the present reply, and reports the post if that was all.
+func (r *reader) answer() error {
+	it, err := r.find()
+	if err != nil {
+		return err
+	}
+	res := transport.Result{Sent: true, Answered: true}
+	if r.rep.Flags&ReplyPayload != 0 {
+		if err := r.payload(it, &res); err != nil {
+			return err
+		}
+	} else {
+		r.fill(&res)
+	}
+	p := r.p
+	if !it.pushed.IsZero() {
+		p.help.spin.took(it.pushed)
+	}
+	p.mu.Lock()
+	if it.fault {
+		res.Code, res.Failed = errcode.MemoryFault, nil
+		res.Detail = "the local memory of the post cannot be read"
+	}
+	it.result, it.replied = res, true
+	it.stop.Store(true) // a WRITE that was refused need not go on
+	p.mu.Unlock()
+	p.settle(it)
+	return nil
 }
 
 // reply takes a reply and its failures. inside says that a request is not complete without it.

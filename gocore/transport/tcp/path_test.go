@@ -338,6 +338,8 @@ func TestFifoKeepsOrderWhileItReusesMemory(t *testing.T) {
 // fixed is a region of one entry.
 type fixed struct{ addr, n uint64 }
 
+func (fixed) renew() {}
+
 func (f fixed) length(int) uint64 { return f.n }
 func (f fixed) enter(_ int, off, _ uint64) (uint64, *gate.Gate, errcode.Code) {
 	return f.addr + off, nil, errcode.OK

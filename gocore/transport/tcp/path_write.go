@@ -6,23 +6,32 @@ import (
 
 // writeLoop is the goroutine that sends.
 func (p *Path) writeLoop() {
-	w := writer{p: p}
-	w.stop = w.stopped
-	p.leave(lostPeer(w.run()))
+	p.leave(lostPeer(p.wr.run()))
 }
 
-// writer is what writeLoop works with.
+// writer is what sends: writeLoop, or a caller that pushes. It belongs to whoever set Path.busy.
 type writer struct {
 	p      *Path
 	it     *item
+	stage  stage // of it
 	mem    local
 	failed failures
 	stop   func() bool
+	mine   bool // writeLoop is the one who set Path.busy; its own
 }
+
+// stage is how far the post of a writer is, so that another goroutine can go on with it.
+type stage uint8
+
+const (
+	fresh     stage = iota
+	inPayload       // of a WRITE
+	inFlush         // what is left lies in the sender
+)
 
 func (w *writer) run() error {
 	for {
-		it, abort, err := w.next()
+		abort, err := w.next()
 		switch {
 		case err != nil:
 			return err
@@ -32,9 +41,7 @@ func (w *writer) run() error {
 			w.p.send.out = h.Append(w.p.send.out)
 			err = w.p.send.flush()
 		default:
-			w.it = it
 			err = w.write()
-			w.it = nil
 		}
 		if err != nil {
 			return err
@@ -42,35 +49,63 @@ func (w *writer) run() error {
 	}
 }
 
-// next waits for an abort to send or a post; aborts go first, then latency, then bulk.
-func (w *writer) next() (*item, uint64, error) {
+// next waits for an abort to send or a post in w.it; aborts go first, then latency, then bulk. A post that somebody else
+// has begun goes before everything.
+func (w *writer) next() (abort uint64, err error) {
 	p := w.p
+	p.mu.Lock()
+	p.busy = p.busy && !w.mine
+	w.mine = false
 	for {
-		p.mu.Lock()
-		if p.cause != nil {
+		switch {
+		case p.cause != nil:
 			p.mu.Unlock()
-			return nil, 0, errCut
-		}
-		if n := len(p.aborts); n > 0 {
-			id := p.aborts[0]
+			return 0, errCut
+		case p.busy && !p.begun: // a pusher is at it, and wakes us if it leaves something
+		case p.begun:
+			p.begun, w.mine = false, true
+			p.mu.Unlock()
+			return 0, nil
+		case len(p.aborts) > 0:
+			abort = p.aborts[0]
 			p.aborts = append(p.aborts[:0], p.aborts[1:]...)
+			p.busy, w.mine = true, true
 			p.mu.Unlock()
-			return nil, id, nil
-		}
-		for class := range p.queues {
-			for it := p.queues[class].pop(); it != nil; it = p.queues[class].pop() {
-				if it.reported { // given up while it was queued
-					p.recycle(it)
-					continue
-				}
-				it.writing, it.sent = true, true
+			return abort, nil
+		default:
+			if it := p.head(); it != nil {
+				p.take(it)
+				w.mine = true
 				p.mu.Unlock()
-				return it, 0, nil
+				return 0, nil
 			}
 		}
 		p.mu.Unlock()
 		<-p.wake
+		p.mu.Lock()
 	}
+}
+
+// head is the queued post whose turn it is. Callers hold mu.
+func (p *Path) head() *item {
+	for class := range p.queues {
+		q := &p.queues[class]
+		for it := q.peek(); it != nil; it = q.peek() {
+			if !it.reported {
+				return it
+			}
+			p.recycle(q.pop()) // given up while it was queued
+		}
+	}
+	return nil
+}
+
+// take makes the queued post whose turn it is the writer's. Callers hold mu, and are the writer from here.
+func (p *Path) take(it *item) {
+	p.queues[it.post.Class%types.NumClasses].pop()
+	it.writing, it.sent = true, true
+	p.busy = true
+	p.wr.it, p.wr.stage = it, fresh
 }
 
 func (w *writer) header(op Opcode) Header {
@@ -80,23 +115,29 @@ func (w *writer) header(op Opcode) Header {
 // stopped is asked before each chunk of a WRITE.
 func (w *writer) stopped() bool { return w.it.stop.Load() }
 
-// write sends one post.
+// write sends one post, or the rest of one.
 func (w *writer) write() error {
-	p, post := w.p, w.it.post
-	w.request()
-	var err error
-	if post.Op == types.Write {
-		err = w.payload()
-	} else {
-		err = p.send.flush()
+	p, it := w.p, w.it
+	if w.stage == fresh {
+		w.request()
+		if w.stage = inFlush; it.post.Op == types.Write {
+			w.stage = inPayload
+		}
 	}
-	if err != nil {
+	if w.stage == inPayload {
+		if err := w.payload(); err != nil {
+			return err
+		}
+		w.stage = inFlush
+	}
+	if err := p.send.flush(); err != nil {
 		return err
 	}
+	w.it, w.stage = nil, fresh
 	p.mu.Lock()
-	w.it.written = true
+	it.written = true
 	p.mu.Unlock()
-	p.settle(w.it)
+	p.settle(it)
 	return nil
 }
 
@@ -127,13 +168,21 @@ func (w *writer) request() {
 	x.out = appendSum(x.out, len(post.Slices)*entryLen)
 }
 
-// payload sends the bytes of a WRITE. A fault of our own memory or an abort ends it early; the target's answer to that is
-// the post's result.
-func (w *writer) payload() error {
+// payload sends the bytes of a WRITE, or what is left of them, and puts their end in line. A fault of our own memory or
+// an abort ends it early; the target's answer to that is the post's result.
+func (w *writer) payload() (err error) {
 	p, post := w.p, w.it.post
-	w.mem.post = post
-	w.failed.reset()
-	complete, err := p.send.payload(&w.mem, post.Bytes, uint32(p.d.cfg.ChunkBytes), post.CRC, &w.failed, true, &post.Moved, w.stop)
+	complete := false
+	if w.mem.post == nil {
+		w.mem.post = post
+		w.failed.reset()
+		complete, err = p.send.payload(&w.mem, post.Bytes, uint32(p.d.cfg.ChunkBytes), post.CRC, &w.failed, true, &post.Moved, w.stop)
+	} else {
+		complete, err = p.send.resume(w.stop)
+	}
+	if err == errAgain {
+		return err
+	}
 	w.mem.post = nil
 	p.bytesOut.Add(p.send.applied)
 	if err != nil {
@@ -151,5 +200,5 @@ func (w *writer) payload() error {
 	case !p.send.ended:
 		p.send.out = Chunk{Flags: ChunkLast}.Append(p.send.out)
 	}
-	return p.send.flush()
+	return nil
 }

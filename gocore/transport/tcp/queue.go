@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"sync/atomic"
+	"time"
 
 	"mooncake_te/gocore/transport"
 )
@@ -17,7 +18,8 @@ type item struct {
 	replied  bool // result is the target's
 	reported bool // PostDone was or is being called
 	aborted  bool
-	fault    bool // our own memory could not be read
+	pushed   time.Time // when it was sent by its submitter; zero: it was not
+	fault    bool      // our own memory could not be read
 	result   transport.Result
 }
 
@@ -34,6 +36,14 @@ func (q *fifo) push(it *item) {
 		q.items, q.head = q.items[:n], 0
 	}
 	q.items = append(q.items, it)
+}
+
+// peek is what pop would return.
+func (q *fifo) peek() *item {
+	if q.head == len(q.items) {
+		return nil
+	}
+	return q.items[q.head]
 }
 
 func (q *fifo) pop() *item {

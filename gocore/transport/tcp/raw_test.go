@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -82,12 +83,11 @@ func (r *raw) header(op Opcode, id types.BufferID, off, n uint64) Header {
 	}
 }
 
+// send writes all parts at once, so that no pause between them is longer than a short deadline of the other side.
 func (r *raw) send(parts ...[]byte) {
 	r.Helper()
-	for _, b := range parts {
-		if _, err := r.Write(b); !r.rogue {
-			require.NoError(r, err)
-		}
+	if _, err := r.Write(slices.Concat(parts...)); !r.rogue {
+		require.NoError(r, err)
 	}
 }
 

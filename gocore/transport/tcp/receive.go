@@ -90,7 +90,9 @@ func unexpected(err error) error {
 // one takes the bytes of a chunk and its checksum.
 func (r *receiver) one(n uint64) error {
 	r.inChunk, r.sum, r.narrow = n, 0, false
-	if err := r.s.raw.Read(r.step); err != nil {
+	if uint64(len(r.s.buffered())) >= n {
+		r.step(0) // no wait, and no turn at the socket, which the reader may be waiting on
+	} else if err := r.s.raw.Read(r.step); err != nil {
 		return r.s.waitError(err)
 	}
 	if r.err != nil {

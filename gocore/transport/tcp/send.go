@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,9 @@ type sender struct {
 	s   *stream
 	win *window
 	out []byte // frames to go before any payload
-	off int    // how much of out was sent
+	// nowait makes whoever would wait for the socket return errAgain instead: the rest goes by resume or flush.
+	nowait bool
+	off    int // how much of out was sent
 
 	small []byte // out as the connection owns it, while big is in use
 	big   *frames
@@ -28,6 +31,8 @@ type sender struct {
 	failed  *failures
 	crcOn   bool
 	whole   bool // the payload may go out with its end in one call
+	chunk   uint32
+	picky   bool // a fault of the region ends the payload
 	left    uint64
 	moved   *atomic.Uint64
 	at      cursor
@@ -41,8 +46,12 @@ type sender struct {
 	flushFn func(uintptr) bool
 	tail    []byte
 
+	known   int    // how many entries had failed before the payload
 	applied uint64 // bytes sent from user memory
 }
+
+// errAgain says that the socket is full, and that the caller did not want to wait.
+var errAgain = errors.New("the socket is full")
 
 func newSender(s *stream) *sender {
 	x := &sender{s: s, out: make([]byte, 0, 512), tail: make([]byte, 0, sumLen+chunkLen)}
@@ -73,6 +82,9 @@ func (x *sender) stepFlush(fd uintptr) bool {
 		n, err := syscall.Write(int(fd), x.out[x.off:])
 		switch {
 		case err == syscall.EINTR:
+		case err == syscall.EAGAIN && x.nowait:
+			x.err = errAgain
+			return true
 		case err == syscall.EAGAIN:
 			if x.s.parkWrite() {
 				x.err = errCut
@@ -123,35 +135,48 @@ func (x *sender) payload(from region, total uint64, chunk uint32, crc bool, fail
 ) (complete bool, err error) {
 	x.from, x.failed, x.crcOn, x.left, x.moved = from, failed, crc, total, moved
 	x.whole = total <= smallPayload && total <= uint64(chunk)
+	x.chunk, x.picky, x.inChunk = chunk, faultStops, 0
 	x.at, x.applied, x.narrow, x.probe, x.ended = cursor{}, 0, false, false, false
 	x.win = windows.Get().(*window)
 	x.win.zeros = true
-	defer func() {
+	x.known = len(failed.list)
+	return x.resume(stop)
+}
+
+// resume goes on with a payload that ended in errAgain.
+func (x *sender) resume(stop func() bool) (complete bool, err error) {
+	if complete, err = x.chunks(stop); err != errAgain {
 		windows.Put(x.win)
 		x.win, x.from, x.failed, x.moved = nil, nil, nil, nil
-	}()
-	faults := len(failed.list)
+	}
+	return complete, err
+}
+
+func (x *sender) chunks(stop func() bool) (complete bool, err error) {
 	for x.left > 0 {
-		if stop() || faultStops && len(failed.list) > faults {
-			return false, nil
+		if x.inChunk == 0 {
+			if stop() || x.picky && len(x.failed.list) > x.known {
+				return false, nil
+			}
+			c := Chunk{Len: uint32(min(x.left, uint64(x.chunk)))}
+			if x.crcOn {
+				c.Flags = ChunkCRC
+			}
+			x.out = c.Append(x.out)
+			x.inChunk, x.sum, x.narrow = uint64(c.Len), 0, false
 		}
-		c := Chunk{Len: uint32(min(x.left, uint64(chunk)))}
-		if crc {
-			c.Flags = ChunkCRC
-		}
-		x.out = c.Append(x.out)
-		x.inChunk, x.sum, x.narrow, x.err = uint64(c.Len), 0, false, nil
+		x.err = nil
 		if err := x.s.raw.Write(x.step); err != nil {
 			return false, x.s.waitError(err)
 		}
 		if x.err != nil {
 			return false, x.err
 		}
-		if crc && !x.ended {
+		if x.crcOn && !x.ended {
 			x.out = binary.LittleEndian.AppendUint32(x.out, x.sum)
 		}
 	}
-	return !faultStops || len(failed.list) == faults, nil
+	return !x.picky || len(x.failed.list) == x.known, nil
 }
 
 // send goes round until the chunk is sent or the socket is full: gates, checksum, one system call, gates.
@@ -173,6 +198,10 @@ func (x *sender) send(fd uintptr) bool {
 		w.leave()
 		switch {
 		case errno == 0 && n > 0:
+		case errno == syscall.EAGAIN && x.nowait:
+			x.probe = false
+			x.err = errAgain
+			return true
 		case errno == syscall.EAGAIN:
 			x.probe = false
 			if !x.s.parkWrite() {

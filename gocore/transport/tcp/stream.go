@@ -40,7 +40,15 @@ type stream struct {
 	readErr    error
 	readArmed  time.Time // when the read deadline was last moved; zero when there is none
 	writeArmed time.Time
-	idle       bool // waiting for the next request: no deadline
+	idle       bool        // waiting for the next request: no deadline
+	spin       *spinner    // set while waiting for a request that may come soon
+	owned      atomic.Bool // somebody has the input of an outbound stream: see input.go
+	nudged     bool        // the read deadline may be that of handOver
+	missed     atomic.Bool // the reader was woken and found the input taken
+	quiet      bool        // of an inbound stream: hush was called, and rouse not since
+	hushStep   func(uintptr)
+	rouseStep  func(uintptr)
+	awaitStep  func(uintptr) bool
 	fillStep   func(uintptr) bool
 	topUpStep  func(uintptr) bool
 }
@@ -51,6 +59,8 @@ func newStream(c *net.TCPConn, progress time.Duration) (*stream, error) {
 		return nil, err
 	}
 	s := &stream{c: c, raw: raw, fd: forkfd.Track(c), progress: progress, in: make([]byte, inputLen)}
+	s.awaitStep = s.stepAwait
+	s.hushStep, s.rouseStep = stepHush, stepRouse
 	s.fillStep = s.stepFill
 	s.topUpStep = s.stepTopUp
 	return s, nil
@@ -95,15 +105,20 @@ func (s *stream) take(n int) {
 	}
 }
 
+// compact moves what is buffered to the start of the buffer.
+func (s *stream) compact() {
+	if s.r > 0 {
+		copy(s.in, s.in[s.r:s.w])
+		s.r, s.w = 0, s.w-s.r
+	}
+}
+
 // fill waits until n bytes are buffered. The end of the stream is io.EOF when nothing is, else io.ErrUnexpectedEOF.
 func (s *stream) fill(n int) error {
 	if s.w-s.r >= n {
 		return nil
 	}
-	if s.r > 0 {
-		copy(s.in, s.in[s.r:s.w])
-		s.r, s.w = 0, s.w-s.r
-	}
+	s.compact()
 	s.need, s.readErr = n, nil
 	if err := s.raw.Read(s.fillStep); err != nil {
 		return s.waitError(err)
@@ -121,6 +136,13 @@ func (s *stream) stepFill(fd uintptr) bool {
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
+			if s.spin != nil && s.spin.again() {
+				if !s.quiet && s.spin.wins > hotStreak {
+					s.quiet = true
+					s.hush() // while we look, nobody else need be woken
+				}
+				continue
+			}
 			return s.parkRead()
 		case err != nil:
 			s.readErr = os.NewSyscallError("read", err)
@@ -141,10 +163,7 @@ func (s *stream) stepFill(fd uintptr) bool {
 // topUp reads what is there without waiting and reports whether n bytes are buffered now.
 func (s *stream) topUp(n int) bool {
 	if s.w-s.r < n {
-		if s.r > 0 {
-			copy(s.in, s.in[s.r:s.w])
-			s.r, s.w = 0, s.w-s.r
-		}
+		s.compact()
 		// An error shows again at the next read that needs the bytes.
 		_ = s.raw.Read(s.topUpStep)
 	}
@@ -160,6 +179,10 @@ func (s *stream) stepTopUp(fd uintptr) bool {
 
 // parkRead is called before a wait for input; it returns what the step must return.
 func (s *stream) parkRead() bool {
+	if s.quiet {
+		s.quiet = false
+		s.rouse()
+	}
 	switch {
 	case s.idle && !s.readArmed.IsZero():
 		s.readArmed = time.Time{}

@@ -11,9 +11,11 @@ import (
 
 // region is the memory that a payload runs over: the concatenation of entries, each of at least one byte.
 type region interface {
+	// renew says that the gates of earlier accesses were left: none of them covers what is entered from here on.
+	renew()
 	length(entry int) uint64
-	// enter gives the address of [off, off+n) of an entry, and the gate to leave afterwards if there is one. A code other
-	// than OK says why the bytes may not be touched.
+	// enter gives the address of [off, off+n) of an entry, and the gate to leave afterwards if there is one: none where
+	// an earlier access since renew covers the bytes. A code other than OK says why the bytes may not be touched.
 	enter(entry int, off, n uint64) (addr uint64, g *gate.Gate, code errcode.Code)
 }
 
@@ -89,6 +91,7 @@ type window struct {
 	bytes   uint64
 	scratch []byte // made when first needed
 	used    int    // of the scratch
+	mixed   bool   // some spans are scratch
 	zeros   bool   // scratch is sent, not filled
 }
 
@@ -103,9 +106,11 @@ func (w *window) spans() []mem.Iovec { return w.iov[first : first+w.n] }
 // gather takes access to up to want bytes from a cursor on, in at most limit spans. Entries that refuse are entered into
 // failed and their bytes go from or to scratch.
 func (w *window) gather(src region, at cursor, want uint64, limit int, failed *failures, drop bool) {
-	w.n, w.bytes, w.used, w.gates = 0, 0, 0, w.gates[:0]
+	w.n, w.bytes, w.used, w.mixed, w.gates = 0, 0, 0, false, w.gates[:0]
+	src.renew()
 	for want > 0 && w.n < limit {
-		n := min(src.length(at.entry)-at.off, want)
+		rest := src.length(at.entry) - at.off
+		n := min(rest, want)
 		var span mem.Iovec
 		user := !drop && !failed.has(at.entry)
 		if user {
@@ -123,14 +128,14 @@ func (w *window) gather(src region, at cursor, want uint64, limit int, failed *f
 			if span.Len == 0 {
 				return
 			}
-			n = span.Len
+			n, w.mixed = span.Len, true
 		}
 		w.iov[first+w.n] = span
 		w.user[w.n] = user
 		w.n++
 		w.bytes += n
 		want -= n
-		if at.off += n; at.off == src.length(at.entry) {
+		if at.off += n; n == rest {
 			at.entry, at.off = at.entry+1, 0
 		}
 	}
@@ -153,6 +158,9 @@ func (w *window) fill(n uint64) mem.Iovec {
 
 // userBytes is how many of the first n bytes are user memory.
 func (w *window) userBytes(n uint64) (sum uint64) {
+	if !w.mixed {
+		return n
+	}
 	for i, v := range w.spans() {
 		m := min(v.Len, n)
 		if w.user[i] {
