@@ -9,8 +9,8 @@
 // the Go heap, until te_batch_free or te_engine_destroy.
 //
 // Concurrency: every function may be called from any thread. Handle tables are read without a lock. An export never
-// waits, but for teGoBatchWait, teGoTaskWait (bounded by their timeout) and teGoEngineDestroy (bounded by the engine,
-// and by calls in other threads, which do not wait).
+// waits, but for teGoBatchWait, teGoTaskWait (bounded by their timeout), teGoEngineDestroy (bounded by the engine, and by
+// calls in other threads, which do not wait) and teGoMetadataServerStop (bounded by the server).
 package capi
 
 /*
@@ -28,9 +28,9 @@ import (
 // The tables are the one place with state for the whole process: a C ABI has no other place to keep it. They are empty
 // until an engine is created.
 var (
-	engines = newTable[*engineObject](kindEngine)
-	batches = newTable[*batchObject](kindBatch)
-	tasks   = newTable[*taskObject](kindTask)
+	engines = newTable[engineObject](kindEngine)
+	batches = newTable[engine.Slot](kindBatch) // with the generation of the slot
+	tasks   = newTable[taskObject](kindTask)
 )
 
 func init() {
@@ -38,17 +38,11 @@ func init() {
 	C.capi_fork_fds((*C.uint64_t)(words), C.size_t(n))
 }
 
-// batchObject and taskObject know their engine, so that a batch used with another engine is refused.
-type (
-	batchObject struct {
-		engine *engineObject
-		*engine.Batch
-	}
-	taskObject struct {
-		engine *engineObject
-		*engine.Task
-	}
-)
+// taskObject knows its engine, so that a task used with another engine is refused. Batches know theirs by themselves.
+type taskObject struct {
+	engine *engineObject
+	*engine.Task
+}
 
 // lookupError turns a table's verdict on a handle into an error.
 func lookupError(v verdict, op, noun string) error {
@@ -73,7 +67,7 @@ func article(noun string) string {
 
 // enterEngine finds an engine and keeps it from being destroyed until leave. Whoever waits must leave first.
 func enterEngine(op string, h uint64) (*engineObject, error) {
-	e, v := engines.lookup(h)
+	e, _, v := engines.lookup(h)
 	if v == live && !e.calls.Enter() {
 		v = closed
 	}
@@ -81,19 +75,25 @@ func enterEngine(op string, h uint64) (*engineObject, error) {
 }
 
 // enterBatch and enterTask find what belongs to an engine, and enter that engine.
-func enterBatch(op string, eng, h uint64) (*batchObject, error) {
+func enterBatch(op string, eng, h uint64) (engine.Batch, *engineObject, error) {
 	e, err := enterEngine(op, eng)
 	if err != nil {
-		return nil, err
+		return engine.Batch{}, nil, err
 	}
-	b, v := batches.lookup(h)
-	if err = lookupError(v, op, "batch"); err == nil {
-		err = sameEngine(op, "batch", b.engine, e)
+	slot, generation, v := batches.lookup(h)
+	b := engine.BatchOf(slot, generation)
+	switch owner := b.Engine(); {
+	case v == live && owner == nil:
+		err = lookupError(closed, op, "batch") // just being freed
+	case v == live && owner != e.Engine:
+		err = foreignTo(op, "batch")
+	default:
+		err = lookupError(v, op, "batch")
 	}
 	if err != nil {
 		e.leave()
 	}
-	return b, err
+	return b, e, err
 }
 
 func enterTask(op string, eng, h uint64) (*taskObject, error) {
@@ -101,9 +101,9 @@ func enterTask(op string, eng, h uint64) (*taskObject, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, v := tasks.lookup(h)
-	if err = lookupError(v, op, "task"); err == nil {
-		err = sameEngine(op, "task", t.engine, e)
+	t, _, v := tasks.lookup(h)
+	if err = lookupError(v, op, "task"); err == nil && t.engine != e {
+		err = foreignTo(op, "task")
 	}
 	if err != nil {
 		e.leave()
@@ -111,10 +111,7 @@ func enterTask(op string, eng, h uint64) (*taskObject, error) {
 	return t, err
 }
 
-func sameEngine(op, noun string, owner, given *engineObject) error {
-	if owner == given {
-		return nil
-	}
+func foreignTo(op, noun string) error {
 	return errcode.New(errcode.InvalidArgument, op, "the "+noun+" belongs to another engine").
 		WithHint("pass the engine that made it")
 }
@@ -122,14 +119,16 @@ func sameEngine(op, noun string, owner, given *engineObject) error {
 // destroyEngine turns new calls away, lets those under way leave, ends the engine, and then every handle of its batches
 // and tasks. The engine's own memory (status words, allocations) is unmapped with it, so no call may be inside.
 func destroyEngine(op string, h uint64) error {
-	e, v := engines.remove(h)
+	e, _, v := engines.remove(h)
 	switch v {
 	case live:
 		e.calls.Close()
 		<-e.calls.Quiet()
 		e.Destroy()
-		batches.removeIf(func(b *batchObject) bool { return b.engine == e })
-		tasks.removeIf(func(t *taskObject) bool { return t.engine == e })
+		batches.removeIf(func(s *engine.Slot, generation uint64) bool {
+			return engine.BatchOf(s, generation).Engine() == e.Engine
+		})
+		tasks.removeIf(func(t *taskObject, _ uint64) bool { return t.engine == e })
 		return nil
 	case closed:
 		return nil
@@ -142,7 +141,7 @@ func newTask(e *engineObject, t *engine.Task, err error, out *C.te_task) error {
 	if err != nil {
 		return err
 	}
-	h, err := tasks.insert(&taskObject{engine: e, Task: t})
+	h, err := tasks.insert(&taskObject{engine: e, Task: t}, 0)
 	if err != nil {
 		return err
 	}

@@ -32,9 +32,9 @@ func teGoBatchSubmit(h C.te_engine, r *C.te_batch_request, out *C.te_batch, stat
 	if err != nil {
 		return finish(err)
 	}
-	handle, err := batches.insert(&batchObject{engine: e, Batch: b})
+	handle, err := batches.insert(b.Split())
 	if err != nil {
-		b.Cancel() // nobody can wait for it; its status words go with the engine
+		_ = b.Cancel() // nobody can wait for it; its status words go with the engine
 		return finish(err)
 	}
 	*out = C.te_batch(handle)
@@ -89,11 +89,11 @@ func submissionIn(op string, r *C.te_batch_request) (engine.Submission, error) {
 func teGoBatchWait(h C.te_engine, batch C.te_batch, timeoutMS C.int32_t) (rc C.int) {
 	const op = "wait for batch"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	b.engine.leave() // before it waits: destroy need not wait for a waiter
+	e.leave() // before it waits: destroy need not wait for a waiter
 	if !b.Wait(time.Duration(timeoutMS) * time.Millisecond) {
 		return C.TE_E_WAIT_TIMEOUT // te.c says the rest
 	}
@@ -104,26 +104,24 @@ func teGoBatchWait(h C.te_engine, batch C.te_batch, timeoutMS C.int32_t) (rc C.i
 func teGoBatchArm(h C.te_engine, batch C.te_batch) (rc C.int) {
 	const op = "arm batch"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	defer b.engine.leave()
-	b.Arm()
-	return 0
+	defer e.leave()
+	return finish(b.Arm())
 }
 
 //export teGoBatchCancel
 func teGoBatchCancel(h C.te_engine, batch C.te_batch) (rc C.int) {
 	const op = "cancel batch"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	defer b.engine.leave()
-	b.Cancel()
-	return 0
+	defer e.leave()
+	return finish(b.Cancel())
 }
 
 //export teGoBatchOutcomes
@@ -132,11 +130,11 @@ func teGoBatchOutcomes(h C.te_engine, batch C.te_batch, first, n C.uint64_t, out
 ) (rc C.int) {
 	const op = "read outcomes"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	defer b.engine.leave()
+	defer e.leave()
 	var o []uint8
 	if outcomes != nil {
 		o = unsafe.Slice((*uint8)(unsafe.Pointer(outcomes)), int(n))
@@ -152,11 +150,11 @@ func teGoBatchOutcomes(h C.te_engine, batch C.te_batch, first, n C.uint64_t, out
 func teGoBatchExplain(h C.te_engine, batch C.te_batch, buf *C.char, capacity C.size_t, needed *C.size_t) (rc C.int) {
 	const op = "explain batch"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	defer b.engine.leave()
+	defer e.leave()
 	text, err := b.ExplainJSON()
 	if err != nil {
 		return finish(err)
@@ -168,17 +166,17 @@ func teGoBatchExplain(h C.te_engine, batch C.te_batch, buf *C.char, capacity C.s
 func teGoBatchFree(h C.te_engine, batch C.te_batch) (rc C.int) {
 	const op = "free batch"
 	defer guard(op, &rc)
-	b, err := enterBatch(op, uint64(h), uint64(batch))
+	b, e, err := enterBatch(op, uint64(h), uint64(batch))
 	if err != nil {
 		return finish(err)
 	}
-	defer b.engine.leave()
+	defer e.leave()
 	if !b.Wait(0) {
 		return finish(errcode.New(errcode.InvalidArgument, op, "the batch is not final").
 			WithHint("cancel it, wait until it is final, then free it"))
 	}
 	// Final is for ever, so from here the free cannot be refused; of several callers one gets the batch.
-	if _, v := batches.remove(uint64(batch)); v != live {
+	if _, _, v := batches.remove(uint64(batch)); v != live {
 		return finish(lookupError(v, op, "batch"))
 	}
 	return finish(b.Free())

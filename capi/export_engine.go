@@ -57,7 +57,7 @@ func teGoEngineCreate(document *C.char, out *C.te_engine) (rc C.int) {
 	if err != nil {
 		return finish(err)
 	}
-	h, err := engines.insert(&engineObject{Engine: e})
+	h, err := engines.insert(&engineObject{Engine: e}, 0)
 	if err != nil {
 		e.Destroy()
 		return finish(err)

@@ -6,8 +6,10 @@ package capi
 import "C"
 
 import (
+	"time"
 	"unsafe"
 
+	"mooncake_te/gocore/engine"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
 )
@@ -16,20 +18,68 @@ import (
 func teGoSegmentOpen(h C.te_engine, name *C.char, timeoutMS C.int64_t, out *C.te_task) (rc C.int) {
 	const op = "open segment"
 	defer guard(op, &rc)
+	return byName(op, h, name, timeoutMS, out, (*engine.Engine).Open)
+}
+
+//export teGoSegmentOpenAnew
+func teGoSegmentOpenAnew(h C.te_engine, name *C.char, timeoutMS C.int64_t, out *C.te_task) (rc C.int) {
+	const op = "open segment"
+	defer guard(op, &rc)
+	return byName(op, h, name, timeoutMS, out, (*engine.Engine).OpenAnew)
+}
+
+//export teGoSegmentDescribe
+func teGoSegmentDescribe(h C.te_engine, name *C.char, timeoutMS C.int64_t, out *C.te_task) (rc C.int) {
+	const op = "describe segment"
+	defer guard(op, &rc)
+	return byName(op, h, name, timeoutMS, out, (*engine.Engine).DescribeName)
+}
+
+// byName starts a task about a name.
+func byName(op string, h C.te_engine, name *C.char, timeoutMS C.int64_t, out *C.te_task,
+	start func(*engine.Engine, string, time.Duration) (*engine.Task, error),
+) C.int {
 	e, err := enterEngine(op, uint64(h))
 	if err != nil {
 		return finish(err)
 	}
 	defer e.leave()
-	s, err := textIn(op, "name", name, maxName)
-	if err == nil && s == "" {
-		err = errcode.New(errcode.InvalidArgument, op, "name is empty").WithHint(`peer to peer, pass "host:port"`)
-	}
+	s, err := nameIn(op, name)
 	if err != nil {
 		return finish(err)
 	}
-	t, err := e.Open(s, max(millis(int64(timeoutMS)), 0))
+	t, err := start(e.Engine, s, max(millis(int64(timeoutMS)), 0))
 	return finish(newTask(e, t, err, out))
+}
+
+func nameIn(op string, name *C.char) (string, error) {
+	s, err := textIn(op, "name", name, maxName)
+	if err == nil && s == "" {
+		err = errcode.New(errcode.InvalidArgument, op, "name is empty").
+			WithHint(`pass the segment's name, or its "host:port" peer to peer`)
+	}
+	return s, err
+}
+
+//export teGoSegmentLookup
+func teGoSegmentLookup(h C.te_engine, name *C.char, segment *C.uint64_t) (rc C.int) {
+	const op = "look segment up"
+	defer guard(op, &rc)
+	e, err := enterEngine(op, uint64(h))
+	if err != nil {
+		return finish(err)
+	}
+	defer e.leave()
+	s, err := nameIn(op, name)
+	if err != nil {
+		return finish(err)
+	}
+	id, known := e.OpenKnown(s)
+	if !known {
+		return finish(errcode.New(errcode.SegmentNotFound, op, "it is not open here, or not known to be fresh").WithHint("open it"))
+	}
+	*segment = C.uint64_t(id)
+	return 0
 }
 
 //export teGoSegmentRefresh
@@ -101,14 +151,14 @@ func teGoSegmentNotify(h C.te_engine, segment C.uint64_t, payload unsafe.Pointer
 	if err != nil {
 		return finish(err)
 	}
-	first := &batchObject{}
+	var first engine.Batch
 	if after != 0 {
-		if first, err = enterBatch(op, uint64(h), uint64(after)); err != nil {
+		if first, _, err = enterBatch(op, uint64(h), uint64(after)); err != nil {
 			return finish(err)
 		}
-		defer first.engine.leave()
+		defer e.leave() // entered twice
 	}
 	data := C.GoBytes(payload, C.int(length)) // te.c bounds length
-	t, err := e.Notify(types.SegmentID(segment), data, label, first.Batch, max(millis(int64(timeoutMS)), 0))
+	t, err := e.Notify(types.SegmentID(segment), data, label, first, max(millis(int64(timeoutMS)), 0))
 	return finish(newTask(e, t, err, out))
 }

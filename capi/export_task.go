@@ -83,7 +83,7 @@ func teGoTaskFree(h C.te_engine, task C.te_task) (rc C.int) {
 		return finish(err)
 	}
 	defer t.engine.leave()
-	if _, v := tasks.remove(uint64(task)); v != live {
+	if _, _, v := tasks.remove(uint64(task)); v != live {
 		return finish(lookupError(v, op, "task"))
 	}
 	return 0

@@ -31,7 +31,7 @@ func TestPanicBecomesInternal(t *testing.T) {
 	rc = 0
 	func() {
 		defer guard("dereference", &rc)
-		var p *batchObject
+		var p *taskObject
 		_ = p.engine
 	}()
 	require.EqualValues(t, errcode.Internal, rc)
@@ -47,9 +47,7 @@ func TestVerdicts(t *testing.T) {
 	err := lookupError(foreign, "op", "engine")
 	require.Equal(t, errcode.InvalidArgument, errcode.Of(err))
 	require.Contains(t, err.Error(), "an engine")
-	a, b := &engineObject{}, &engineObject{}
-	require.NoError(t, sameEngine("op", "task", a, a))
-	require.Equal(t, errcode.InvalidArgument, errcode.Of(sameEngine("op", "task", a, b)))
+	require.Equal(t, errcode.InvalidArgument, errcode.Of(foreignTo("op", "task")))
 }
 
 func TestMillis(t *testing.T) {

@@ -28,6 +28,7 @@ const (
 	kindEngine kind = 1 + iota
 	kindBatch
 	kindTask
+	kindServer
 )
 
 // verdict says what a handle is.
@@ -39,8 +40,9 @@ const (
 	foreign         // this table never handed it out
 )
 
-// table turns handles into values. Look-ups take no lock: a slot holds one pointer to an immutable entry that carries
-// its own handle, so a reader sees the value of exactly the handle it asked for, or none.
+// table turns handles into values: a pointer and a word. Look-ups take no lock, and storing allocates nothing: a slot's
+// value changes only while the slot has no handle, and handles do not come again, so who sees the same handle before and
+// after reading the value has read the value of exactly that handle.
 type table[T any] struct {
 	kind   kind
 	chunks [(maxIndex + 1) / chunkSize]atomic.Pointer[[chunkSize]slot[T]]
@@ -52,19 +54,16 @@ type table[T any] struct {
 }
 
 type slot[T any] struct {
-	entry      atomic.Pointer[entry[T]]
-	generation atomic.Uint64 // of the present or last entry
-}
-
-type entry[T any] struct {
-	handle uint64
-	value  T
+	handle     atomic.Uint64 // 0: free
+	value      atomic.Pointer[T]
+	word       atomic.Uint64
+	generation atomic.Uint64 // of the present or last handle
 }
 
 func newTable[T any](k kind) *table[T] { return &table[T]{kind: k, rest: minRest} }
 
 // insert stores a value under a new handle.
-func (t *table[T]) insert(value T) (uint64, error) {
+func (t *table[T]) insert(value *T, word uint64) (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	index, ok := t.takeIndex()
@@ -76,7 +75,9 @@ func (t *table[T]) insert(value T) (uint64, error) {
 	generation := s.generation.Load()%maxGeneration + 1
 	h := uint64(t.kind)<<(generationBits+indexBits) | generation<<indexBits | uint64(index)
 	s.generation.Store(generation)
-	s.entry.Store(&entry[T]{handle: h, value: value})
+	s.value.Store(value)
+	s.word.Store(word)
+	s.handle.Store(h)
 	return h, nil
 }
 
@@ -105,41 +106,42 @@ func (t *table[T]) find(h uint64) *slot[T] {
 }
 
 // lookup returns the value of a handle.
-func (t *table[T]) lookup(h uint64) (T, verdict) {
-	var none T
+func (t *table[T]) lookup(h uint64) (*T, uint64, verdict) {
 	s := t.find(h)
 	if s == nil {
-		return none, foreign
+		return nil, 0, foreign
 	}
-	if e := s.entry.Load(); e != nil && e.handle == h {
-		return e.value, live
+	if s.handle.Load() == h {
+		value, word := s.value.Load(), s.word.Load()
+		if s.handle.Load() == h {
+			return value, word, live
+		}
 	}
-	return none, s.missing(h)
+	return nil, 0, s.missing(h)
 }
 
 // remove takes a handle out of the table. Of several callers exactly one is told live, and owns the value from then on.
-func (t *table[T]) remove(h uint64) (T, verdict) {
-	var none T
+func (t *table[T]) remove(h uint64) (*T, uint64, verdict) {
 	s := t.find(h)
 	if s == nil {
-		return none, foreign
+		return nil, 0, foreign
 	}
-	e := s.entry.Load()
-	if e == nil || e.handle != h || !s.entry.CompareAndSwap(e, nil) {
-		return none, s.missing(h)
+	if !s.handle.CompareAndSwap(h, 0) {
+		return nil, 0, s.missing(h)
 	}
+	value, word := s.value.Swap(nil), s.word.Load()
 	t.mu.Lock()
 	t.free.push(uint32(h & maxIndex))
 	t.mu.Unlock()
-	return e.value, live
+	return value, word, live
 }
 
 // removeIf takes out every value that the function picks. Values inserted meanwhile may be missed.
-func (t *table[T]) removeIf(pick func(T) bool) {
+func (t *table[T]) removeIf(pick func(*T, uint64) bool) {
 	for index := range t.used.Load() {
-		s := &t.chunks[index>>chunkBits].Load()[index&(chunkSize-1)]
-		if e := s.entry.Load(); e != nil && pick(e.value) {
-			t.remove(e.handle)
+		h := t.chunks[index>>chunkBits].Load()[index&(chunkSize-1)].handle.Load()
+		if value, word, is := t.lookup(h); is == live && pick(value, word) {
+			t.remove(h)
 		}
 	}
 }

@@ -23,7 +23,8 @@ func TestTableAgainstModel(t *testing.T) {
 			"insert": func(t *rapid.T) {
 				for range rapid.IntRange(1, 8).Draw(t, "n") {
 					next++
-					h, err := table.insert(next)
+					value := next
+					h, err := table.insert(&value, uint64(next)<<8)
 					require.NoError(t, err)
 					require.NotZero(t, h)
 					require.NotContains(t, model, h)
@@ -40,9 +41,10 @@ func TestTableAgainstModel(t *testing.T) {
 					h := order[i]
 					order[i] = order[len(order)-1]
 					order = order[:len(order)-1]
-					v, is := table.remove(h)
+					v, word, is := table.remove(h)
 					require.Equal(t, live, is)
-					require.Equal(t, model[h], v)
+					require.Equal(t, model[h], *v)
+					require.EqualValues(t, model[h]<<8, word)
 					delete(model, h)
 					gone = append(gone, h)
 				}
@@ -50,15 +52,15 @@ func TestTableAgainstModel(t *testing.T) {
 			"": func(t *rapid.T) {
 				require.Equal(t, len(model), table.count())
 				for h, want := range model {
-					if v, is := table.lookup(h); is != live || v != want {
-						t.Fatalf("handle %#x: got %d, %d; want %d", h, v, is, want)
+					if v, word, is := table.lookup(h); is != live || *v != want || word != uint64(want)<<8 {
+						t.Fatalf("handle %#x: got %v, %d, %d; want %d", h, v, word, is, want)
 					}
 				}
 				for _, h := range gone {
-					if _, is := table.lookup(h); is != closed {
+					if _, _, is := table.lookup(h); is != closed {
 						t.Fatalf("removed handle %#x: %d", h, is)
 					}
-					if _, is := table.remove(h); is != closed {
+					if _, _, is := table.remove(h); is != closed {
 						t.Fatalf("removed handle %#x was removed again: %d", h, is)
 					}
 				}
@@ -69,21 +71,22 @@ func TestTableAgainstModel(t *testing.T) {
 
 func TestForeignHandles(t *testing.T) {
 	table := newTable[string](kindTask)
-	first, err := table.insert("first")
+	value := "first"
+	first, err := table.insert(&value, 0)
 	require.NoError(t, err)
 	for _, h := range []uint64{0, 1, ^uint64(0), first + 1, first &^ (0xf << 60), first | 1<<62, first + 1<<indexBits} {
-		_, is := table.lookup(h)
+		_, _, is := table.lookup(h)
 		require.Equal(t, foreign, is, "%#x", h)
-		_, is = table.remove(h)
+		_, _, is = table.remove(h)
 		require.Equal(t, foreign, is, "%#x", h)
 	}
 	for bit := range 64 { // no single wrong bit leads to a value
-		_, is := table.lookup(first ^ 1<<bit)
+		_, _, is := table.lookup(first ^ 1<<bit)
 		require.NotEqual(t, live, is, "bit %d", bit)
 	}
-	v, is := table.lookup(first)
+	v, _, is := table.lookup(first)
 	require.Equal(t, live, is)
-	require.Equal(t, "first", v)
+	require.Equal(t, "first", *v)
 }
 
 // A freed slot rests: the next uses go elsewhere, so that one slot's generations last.
@@ -91,7 +94,7 @@ func TestFreedSlotsRest(t *testing.T) {
 	table := newTable[int](kindBatch)
 	seen := map[uint64]bool{}
 	for i := range 4 * minRest {
-		h, err := table.insert(i)
+		h, err := table.insert(&i, 0)
 		require.NoError(t, err)
 		require.False(t, seen[h])
 		seen[h] = true
@@ -103,16 +106,16 @@ func TestFreedSlotsRest(t *testing.T) {
 
 func TestGenerationWraps(t *testing.T) {
 	table := newTable[int](kindBatch)
-	h, err := table.insert(1)
+	h, err := table.insert(new(int), 1)
 	require.NoError(t, err)
 	table.remove(h)
 	table.find(h).generation.Store(maxGeneration)
 	for range minRest - 1 {
-		other, err := table.insert(0)
+		other, err := table.insert(new(int), 0)
 		require.NoError(t, err)
 		table.remove(other)
 	}
-	again, err := table.insert(2)
+	again, err := table.insert(new(int), 2)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, again>>indexBits&maxGeneration, "0 is no generation")
 	require.NotZero(t, again)
@@ -122,13 +125,13 @@ func TestRemoveIf(t *testing.T) {
 	table := newTable[int](kindBatch)
 	var handles []uint64
 	for i := range chunkSize + 10 {
-		h, err := table.insert(i)
+		h, err := table.insert(&i, uint64(i))
 		require.NoError(t, err)
 		handles = append(handles, h)
 	}
-	table.removeIf(func(v int) bool { return v%2 == 1 })
+	table.removeIf(func(v *int, word uint64) bool { return *v == int(word) && word%2 == 1 })
 	for i, h := range handles {
-		_, is := table.lookup(h)
+		_, _, is := table.lookup(h)
 		require.Equal(t, map[bool]verdict{true: closed, false: live}[i%2 == 1], is)
 	}
 }
@@ -144,13 +147,14 @@ func TestTableConcurrently(t *testing.T) {
 	for w := range published {
 		wg.Go(func() {
 			for i := range uint64(perWorker) {
-				h, err := table.insert(uint64(w)<<32 | i)
+				value := uint64(w)<<32 | i
+				h, err := table.insert(&value, value)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				published[w].Store(h)
-				if _, is := table.remove(h); is == live {
+				if _, _, is := table.remove(h); is == live {
 					won.Add(1)
 				}
 			}
@@ -158,10 +162,10 @@ func TestTableConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for range perWorker {
 				h := published[w].Load()
-				if v, is := table.lookup(h); is == live && v>>32 != uint64(w) {
-					t.Errorf("handle %#x of worker %d gave a value of worker %d", h, w, v>>32)
+				if v, word, is := table.lookup(h); is == live && (word>>32 != uint64(w) || *v != word) {
+					t.Errorf("handle %#x of worker %d gave value %#x and word %#x", h, w, *v, word)
 				}
-				if _, is := table.remove(h); is == live {
+				if _, _, is := table.remove(h); is == live {
 					won.Add(1)
 				}
 			}
@@ -176,17 +180,23 @@ func TestHandleLayout(t *testing.T) {
 	require.Equal(t, 64, 4+generationBits+indexBits)
 	require.Equal(t, indexBits, bits.Len(maxIndex))
 	table := newTable[int](kindBatch)
-	h, err := table.insert(1)
+	h, err := table.insert(new(int), 1)
 	require.NoError(t, err)
 	require.Zero(t, testing.AllocsPerRun(100, func() { table.lookup(h) }))
+	table.rest = 1
+	value := 7
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		h, _ := table.insert(&value, 7)
+		table.remove(h)
+	}))
 }
 
 func BenchmarkLookup(b *testing.B) {
 	table := newTable[int](kindBatch)
-	h, err := table.insert(1)
+	h, err := table.insert(new(int), 1)
 	require.NoError(b, err)
 	for b.Loop() {
-		if _, is := table.lookup(h); is != live {
+		if _, _, is := table.lookup(h); is != live {
 			b.Fatal("lost")
 		}
 	}

@@ -324,6 +324,22 @@ int te_memory_free(te_engine engine, uint64_t address)
   return teGoMemoryFree(engine, address);
 }
 
+/* ---- the engine's own name in a metadata store ------------------------------------------------------------------ */
+
+int te_engine_claim(te_engine engine, int32_t takeover, int64_t patience_ms, int64_t timeout_ms, te_task *out)
+{
+  GUARD("claim segment name");
+  REQUIRE_OUT("claim segment name", out);
+  return teGoEngineClaim(engine, takeover, patience_ms, timeout_ms, out);
+}
+
+int te_engine_sync(te_engine engine, int64_t timeout_ms, te_task *out)
+{
+  GUARD("sync names");
+  REQUIRE_OUT("sync names", out);
+  return teGoEngineSync(engine, timeout_ms, out);
+}
+
 /* ---- segments --------------------------------------------------------------------------------------------------- */
 
 int te_segment_open(te_engine engine, const char *name, int64_t timeout_ms, te_task *out)
@@ -332,6 +348,30 @@ int te_segment_open(te_engine engine, const char *name, int64_t timeout_ms, te_t
   REQUIRE_TEXT("open segment", name);
   REQUIRE_OUT("open segment", out);
   return teGoSegmentOpen(engine, (char *)name, timeout_ms, out);
+}
+
+int te_segment_open_anew(te_engine engine, const char *name, int64_t timeout_ms, te_task *out)
+{
+  GUARD("open segment");
+  REQUIRE_TEXT("open segment", name);
+  REQUIRE_OUT("open segment", out);
+  return teGoSegmentOpenAnew(engine, (char *)name, timeout_ms, out);
+}
+
+int te_segment_lookup(te_engine engine, const char *name, uint64_t *segment)
+{
+  GUARD("look segment up");
+  REQUIRE_TEXT("look segment up", name);
+  REQUIRE_OUT("look segment up", segment);
+  return teGoSegmentLookup(engine, (char *)name, segment);
+}
+
+int te_segment_describe(te_engine engine, const char *name, int64_t timeout_ms, te_task *out)
+{
+  GUARD("describe segment");
+  REQUIRE_TEXT("describe segment", name);
+  REQUIRE_OUT("describe segment", out);
+  return teGoSegmentDescribe(engine, (char *)name, timeout_ms, out);
 }
 
 int te_segment_refresh(te_engine engine, uint64_t segment, int64_t timeout_ms, te_task *out)
@@ -477,4 +517,27 @@ int te_task_free(te_engine engine, te_task task)
 {
   GUARD("free task");
   return teGoTaskFree(engine, task);
+}
+
+/* ---- metadata server -------------------------------------------------------------------------------------------- */
+
+int te_metadata_server_start(const char *options_json, te_metadata_server *out)
+{
+  GUARD("start metadata server");
+  REQUIRE_TEXT("start metadata server", options_json);
+  REQUIRE_OUT("start metadata server", out);
+  return teGoMetadataServerStart((char *)options_json, out);
+}
+
+int te_metadata_server_address(te_metadata_server server, char *buf, size_t cap, size_t *needed)
+{
+  GUARD("get metadata server address");
+  REQUIRE_BUFFER("get metadata server address", buf, cap);
+  return teGoMetadataServerAddress(server, buf, cap, needed);
+}
+
+int te_metadata_server_stop(te_metadata_server server)
+{
+  GUARD("stop metadata server");
+  return teGoMetadataServerStop(server);
 }

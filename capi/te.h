@@ -7,8 +7,8 @@
  *   - Handles are 64-bit values (index + generation). 0 is never a handle. A closed or foreign one gives TE_E_CLOSED or
  *     TE_E_INVALID_ARGUMENT, never a crash.
  *   - No call blocks but te_task_wait and te_batch_wait, and these at most `timeout_ms` (0 only looks; a negative one
- * is refused), and te_engine_destroy. Wait in slices of 100 ms or less so that the host's signal handlers run. No
- *     callbacks into the caller, ever.
+ * is refused), te_engine_destroy and te_metadata_server_stop. Wait in slices of 100 ms or less so that the host's
+ * signal handlers run. No callbacks into the caller, ever.
  *   - After fork() every function returns TE_E_FORKED in the child at once.
  *   - Structs start with struct_size: set it to sizeof(the struct). Fields may be appended in later minor versions; an
  *     older library takes the larger struct as long as the fields that it does not know are zero.
@@ -68,6 +68,7 @@ enum {
 typedef uint64_t te_engine;
 typedef uint64_t te_batch;
 typedef uint64_t te_task; /* something under way that is not a transfer: open, drain, ping, ... */
+typedef uint64_t te_metadata_server;
 
 /* Operations and classes. */
 enum { TE_READ = 1, TE_WRITE = 2 };
@@ -153,11 +154,28 @@ int te_buffer_grant(te_engine engine, uint64_t buffer, const uint64_t *offsets, 
 int te_memory_allocate(te_engine engine, uint64_t length, uint64_t *address);
 int te_memory_free(te_engine engine, uint64_t address);
 
+/* ---- the engine's own name in a metadata store ------------------------------------------------------------------ */
+
+/* Takes the name of the configuration, again too after it was lost (TE_E_FENCED). Another living owner is replaced if
+ * takeover is not 0, else waited for at most patience_ms, then the task ends TE_E_SEGMENT_OWNED. timeout_ms <= 0: the
+ * engine's default. Task result: {"name", "state", "owner_epoch", "store_id", ...}. */
+int te_engine_claim(te_engine engine, int32_t takeover, int64_t patience_ms, int64_t timeout_ms, te_task *out);
+/* Looks all open segments up in the store anew. Task result: {"names", "gone": [name], "failed": {name: reason}}. */
+int te_engine_sync(te_engine engine, int64_t timeout_ms, te_task *out);
+
 /* ---- segments --------------------------------------------------------------------------------------------------- */
 
-/* Finds the engine that offers a segment: peer to peer, `name` is its "host:port". Task result: {"segment": "id",
- * "instance", "name", ...}. timeout_ms <= 0: the engine's default. */
+/* Finds the engine that offers a segment: with a metadata store by its name there, peer to peer `name` is its
+ * "host:port". Task result: {"segment": "id", "instance", "name", ...}. timeout_ms <= 0: the engine's default. */
 int te_segment_open(te_engine engine, const char *name, int64_t timeout_ms, te_task *out);
+/* The same, asking the metadata store even if the name is known here. */
+int te_segment_open_anew(te_engine engine, const char *name, int64_t timeout_ms, te_task *out);
+/* The handle of a segment that is open here already and known to be fresh, at once; it has to be closed once more.
+ * TE_E_SEGMENT_NOT_FOUND: it is not; open it. Only with a metadata store. */
+int te_segment_lookup(te_engine engine, const char *name, uint64_t *segment);
+/* What the metadata store knows of a name and its owner says of itself; opens nothing. Task result: {"name", "from":
+ * "owner"|"store"|"stock"|"", "store", "owner", "descriptor", "unreachable", ...}. */
+int te_segment_describe(te_engine engine, const char *name, int64_t timeout_ms, te_task *out);
 /* Fetches the segment's descriptor anew, following the name to a new instance if it was replaced. Same result. */
 int te_segment_refresh(te_engine engine, uint64_t segment, int64_t timeout_ms, te_task *out);
 /* {"segment","name","instance","version","buffers":[{"id","length","state","perm","label","location"}], ...} from the
@@ -231,6 +249,17 @@ int te_task_arm(te_engine engine, te_task task);
 int te_task_result(te_engine engine, te_task task, char *buf, size_t cap, size_t *needed);
 /* A task that is still under way goes on, unobserved. */
 int te_task_free(te_engine engine, te_task task);
+
+/* ---- metadata server -------------------------------------------------------------------------------------------- */
+
+/* Starts an HTTP metadata server in this process, independent of any engine, from one JSON document
+ * (docs/metadata-server.md; "{}" for the defaults). Unknown keys are an error, and so is a port in use. */
+int te_metadata_server_start(const char *options_json, te_metadata_server *out);
+/* {"url", "address"}: what to give to engines, and host:port. */
+int te_metadata_server_address(te_metadata_server server, char *buf, size_t cap, size_t *needed);
+/* Ends the server and frees the handle: watches end, requests under way get about a second, the port is free. What the
+ * server held is gone. Idempotent per handle. */
+int te_metadata_server_stop(te_metadata_server server);
 
 #ifdef __cplusplus
 }

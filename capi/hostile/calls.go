@@ -141,7 +141,19 @@ func (c *Caller) open(r *reader) {
 func (c *Caller) segment(r *reader) {
 	var t C.te_task
 	id := C.uint64_t(r.number(c.segments))
-	switch r.byte() % 4 {
+	switch r.byte() % 8 {
+	case 4:
+		name, _ := r.text()
+		var found C.uint64_t
+		c.check("te_segment_lookup", C.te_segment_lookup(c.handle(r), c.fixed("\x01"+name), &found))
+	case 5:
+		name, _ := r.text()
+		c.started("te_segment_describe", C.te_segment_describe(c.handle(r), c.fixed("\x01"+name), C.int64_t(r.number(nil)), &t), t)
+	case 6:
+		rc := C.te_engine_claim(c.handle(r), C.int32_t(r.number(nil)), C.int64_t(r.number(nil)), C.int64_t(r.number(nil)), &t)
+		c.started("te_engine_claim", rc, t)
+	case 7:
+		c.started("te_engine_sync", C.te_engine_sync(c.handle(r), C.int64_t(r.number(nil)), &t), t)
 	case 0:
 		c.started("te_segment_refresh", C.te_segment_refresh(c.handle(r), id, C.int64_t(r.number(nil)), &t), t)
 	case 1:

@@ -155,13 +155,39 @@ type Transfer struct {
 // NewTransfer makes the machine of one batch. The requests were validated: lengths above 0, no wrap, permission and
 // bounds, and each was entered on its ID's gate.
 func NewTransfer(now types.Time, cfg TransferConfig, reqs []Request) *Transfer {
+	t := new(Transfer)
+	t.Begin(now, cfg, reqs)
+	return t
+}
+
+// Begin makes a new or used Transfer the machine of a batch, as NewTransfer does, and keeps the memory of its lists. A
+// used one must be Settled, in no Scheduler, and known to nobody who might feed it something of the batch before.
+func (t *Transfer) Begin(now types.Time, cfg TransferConfig, reqs []Request) {
 	cfg.setDefaults()
-	t := &Transfer{cfg: cfg, reqs: reqs, count: len(reqs), uncut: len(reqs), open: len(reqs), progressAt: now, sampledAt: now}
+	clear(t.split)
+	*t = Transfer{
+		cfg: cfg, reqs: reqs, count: len(reqs), uncut: len(reqs), open: len(reqs), progressAt: now, sampledAt: now,
+		queue: emptied(t.queue), posted: emptied(t.posted), lost: emptied(t.lost), free: emptied(t.free),
+		quiet: emptied(t.quiet), taken: emptied(t.taken), split: t.split,
+	}
 	for i := range reqs {
 		t.total += reqs[i].Len
 	}
 	t.target = min(max(t.total/uint64(cfg.Streams), minPostBytes), cfg.MaxPostBytes)
-	return t
+}
+
+// maxKept is how many entries a list may have room for and still be kept for the next batch: one that used many buffers
+// must not be remembered for ever.
+const maxKept = 1024
+
+// emptied is the memory of a list for other entries. It refers to nothing any more.
+func emptied[T any](list []T) []T {
+	if cap(list) > maxKept {
+		return nil
+	}
+	list = list[:cap(list)]
+	clear(list)
+	return list[:0]
 }
 
 // Op is the direction.
@@ -201,7 +227,7 @@ func (t *Transfer) RemoteQuiet() bool { return t.finished && len(t.lost) == 0 }
 // Transfer must be kept and fed PathsRetired, because its requests count on their gates. Call TakeQuiet first.
 func (t *Transfer) Settled() bool { return t.RemoteQuiet() && t.out == 0 }
 
-// ReleaseRequests lets go of the array that NewTransfer was given, for the next batch. Only of a Transfer that is Settled
+// ReleaseRequests lets go of the array that Begin was given, for the next batch. Only of a Transfer that is Settled
 // and is fed nothing any more; it may still be asked.
 func (t *Transfer) ReleaseRequests() {
 	if !t.Settled() {

@@ -174,9 +174,16 @@ func (t *Transfer) finish(now types.Time, acts []Action) []Action {
 	for _, p := range t.free {
 		t.spare(p)
 	}
-	t.free = nil
+	clear(t.free)
+	t.free = t.free[:0]
+	if acts == nil {
+		return justFinished[:]
+	}
 	return append(acts, Finished{})
 }
+
+// justFinished is what most batches end with; it is only read.
+var justFinished = [...]Action{Finished{}}
 
 // CheckInvariants recounts what the Transfer keeps incrementally.
 func (t *Transfer) CheckInvariants() error {

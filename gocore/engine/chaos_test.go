@@ -80,7 +80,7 @@ func TestStoppedPeerCostsOnlyTheDeadline(t *testing.T) {
 	mine := other.buffer(n, types.RemoteNone)
 	seg := other.open(owner.address())
 	writer.stop()
-	const within = 500 * time.Millisecond
+	const within = time.Second
 	task, err := owner.Drain([]types.BufferID{target.id}, within)
 	require.NoError(t, err)
 	began := time.Now()
@@ -103,7 +103,7 @@ func TestStoppedPeerCostsOnlyTheDeadline(t *testing.T) {
 // A writer whose write timed out against a stopped owner leaves nothing behind that lands over a later write.
 func TestTimedOutWriteDoesNotLandOverALaterOne(t *testing.T) {
 	for round := range 5 {
-		a := newRig(t, func(c *config.Config) { c.HeartbeatMS = 1000 })
+		a := newRig(t, func(c *config.Config) { c.HeartbeatMS = 10_000 })
 		owner := startProcess(t, "127.0.0.1:0", "")
 		const n = 8 << 20
 		remote := owner.do(command{Do: "register", Bytes: n, Remote: types.RemoteAll, Seed: 1}).ID
@@ -116,13 +116,20 @@ func TestTimedOutWriteDoesNotLandOverALaterOne(t *testing.T) {
 		owner.stop()
 		s := one(types.Write, seg, old.id, remote, 0, 0, n)
 		s.Deadline = 200 * time.Millisecond
-		batch := a.submit(s)
-		require.True(t, batch.Wait(patience))
-		requireCode(t, errcode.Deadline, batch.Err())
-		words := *wordsAt(batch.StatusAddr())
-		require.Equal(t, uint32(types.Unknown), words.outcome)
-		require.Zero(t, words.remoteQuiet, "the owner is stopped: nobody can know")
-		require.NoError(t, batch.Free())
+		for posted := false; !posted; s.Deadline *= 2 {
+			require.Less(t, s.Deadline, 20*time.Second, "it is never posted")
+			batch := a.submit(s)
+			require.True(t, batch.Wait(patience))
+			requireCode(t, errcode.Deadline, batch.Err())
+			words := *wordsAt(batch.StatusAddr())
+			// A busy machine may not get as far as to post it in time. Then it is known that nothing moved.
+			posted = words.outcome != uint32(types.NotApplied)
+			if posted {
+				require.Equal(t, uint32(types.Unknown), words.outcome)
+				require.Zero(t, words.remoteQuiet, "the owner is stopped: nobody can know")
+			}
+			require.NoError(t, batch.Free())
+		}
 
 		second := a.submit(one(types.Write, seg, later.id, remote, 0, 0, n))
 		require.False(t, second.Wait(time.Duration(round)*50*time.Millisecond), "a WRITE must wait for RETIRED")

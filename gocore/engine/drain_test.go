@@ -74,7 +74,7 @@ func TestNoByteLandsAfterDrain(t *testing.T) {
 					return
 				}
 				batch.Wait(patience)
-				moved.Add(batch.t.BytesDone())
+				moved.Add(bytesDone(batch))
 				_ = batch.Free()
 			}
 		}()

@@ -94,7 +94,7 @@ func TestGoodbyeSettlesWhatWasLost(t *testing.T) {
 	local, remote := a.buffer(n, types.RemoteNone), b.buffer(n, types.RemoteAll)
 	seg := a.open(b.address())
 	a.must(one(types.Write, seg, local.id, remote.id, 0, 0, 4096))
-	var batches []*Batch
+	var batches []Batch
 	for range 8 {
 		batches = append(batches, a.submit(one(types.Write, seg, local.id, remote.id, 0, 0, n)))
 	}

@@ -139,7 +139,7 @@ func (p *peer) dial(token types.PathID, data []string, floor types.Version, nonR
 		return
 	}
 	p.dialFails, p.lastErr = 0, nil
-	p.paths[token] = &pathState{path: path}
+	p.paths[token] = p.newPathState(path)
 	p.e.metrics.PathsOpened.WithLabelValues(path.Kind()).Inc()
 	p.run(p.view.PathUp(p.e.now(), token, floor, nonReady))
 	p.pump()
@@ -247,7 +247,7 @@ func (p *peer) why() string {
 }
 
 // waitingFor says in a sentence what keeps a batch from moving. Callers hold mu.
-func (p *peer) waitingFor(b *Batch) string {
+func (p *peer) waitingFor(b *Slot) string {
 	switch {
 	case len(b.waiting) > 0:
 		return sprintf("the owner's answer about %d remote buffer(s)", len(b.waiting))

@@ -11,31 +11,40 @@ import (
 )
 
 // submit binds a batch to this peer's buffers and starts it. An error means that nothing was bound or posted.
-func (p *peer) submit(b *Batch, s *Submission) error {
+func (p *peer) submit(b *Slot, _ *Submission) error {
+	path, err := p.begin(b)
+	if path != nil {
+		path.Push()
+	}
+	return err
+}
+
+// begin does all of submit that needs mu, and says on which path something waits to be pushed.
+func (p *peer) begin(b *Slot) (transport.Prompt, error) {
 	op := b.op.String()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.releaseSettled()
 	if p.ended {
-		return p.endErr
+		return nil, p.endErr
 	}
 	if p.evicted {
-		return errcode.New(errcode.Closed, op, "the segment was closed")
+		return nil, errcode.New(errcode.Closed, op, "the segment was closed")
 	}
 	if b.t.Final() { // cancelled before it began: its buffer is drained, or the engine closes
-		return b.err
+		return nil, b.err
 	}
 	now := p.e.now()
-	b.remotes = remoteUses(b.reqs, b.one[:0])
+	b.remotes = remoteUses(b.reqs, b.remotes[:0])
 	if err := p.checkRemotes(op, b, now); err != nil {
-		return err
+		return nil, err
 	}
 	p.live[b.t] = b
 	p.unfinished++
 	if len(b.waiting) == 0 {
 		p.start(b)
 	}
-	p.pump()
-	return nil
+	return p.prompt(b), nil
 }
 
 // remoteUses finds the distinct buffers of a batch, in the order of their IDs.
@@ -80,7 +89,7 @@ func countRemotes(reqs []coherence.Request) (uses []remoteUse) {
 
 // checkRemotes resolves every remote buffer and checks every request on those that are known. Buffers that are not are
 // asked for, and b.waiting names them.
-func (p *peer) checkRemotes(op string, b *Batch, now types.Time) error {
+func (p *peer) checkRemotes(op string, b *Slot, now types.Time) error {
 	var unknown map[types.BufferID]bool
 	var asks []coherence.Action
 	for _, u := range b.remotes {
@@ -132,14 +141,14 @@ func (p *peer) refusal(code errcode.Code, op string, i int, r *coherence.Request
 	return err
 }
 
-func (p *peer) boundTo(b *Batch, v types.Version) {
+func (p *peer) boundTo(b *Slot, v types.Version) {
 	if b.bound == 0 || v < b.bound {
 		b.bound = v
 	}
 }
 
 // start counts the batch on the View's gates and queues it. Callers hold mu; every remote buffer is resolved.
-func (p *peer) start(b *Batch) {
+func (p *peer) start(b *Slot) {
 	now := p.e.now()
 	for i := range b.remotes {
 		u := &b.remotes[i]
@@ -189,9 +198,9 @@ func (p *peer) resolved(id types.BufferID, code errcode.Code) {
 }
 
 // stopWaiting forgets that a batch waits for answers about its buffers: it is final.
-func (p *peer) stopWaiting(b *Batch) {
+func (p *peer) stopWaiting(b *Slot) {
 	for id := range b.waiting {
-		left := slices.DeleteFunc(p.waiters[id], func(w *Batch) bool { return w == b })
+		left := slices.DeleteFunc(p.waiters[id], func(w *Slot) bool { return w == b })
 		if len(left) == 0 {
 			delete(p.waiters, id)
 		} else {
@@ -212,7 +221,7 @@ func withoutRemote(uses []remoteUse, id types.BufferID) []remoteUse {
 }
 
 // checkLate is the check of checkRemotes for a buffer that got known only now.
-func (p *peer) checkLate(b *Batch, id types.BufferID) errcode.Code {
+func (p *peer) checkLate(b *Slot, id types.BufferID) errcode.Code {
 	binding, code, actions := p.view.Resolve(p.e.now(), id)
 	p.run(actions)
 	if code != errcode.OK {
@@ -246,7 +255,7 @@ func (p *peer) pump() {
 
 // postSome fills the paths; it reports whether batches were bound anew, so that another round may post them.
 func (p *peer) postSome() (again bool) {
-	var stale []*Batch
+	var stale []*Slot
 	var idle map[*pathState]bool // had room and found nothing: another path may, if its floor is lower
 	for {
 		ps := p.pathWithRoom(idle)
@@ -280,7 +289,7 @@ func (p *peer) postSome() (again bool) {
 		b.went(ps.path.Kind())
 		ps.posts++
 		ps.bytes += post.Bytes
-		ps.path.Post(post)
+		p.give(ps, b, post)
 	}
 	for _, b := range stale {
 		again = p.rebind(b) || again
@@ -290,7 +299,7 @@ func (p *peer) postSome() (again bool) {
 
 // rebind looks the remote buffers of a queued batch up again because a path wants newer metadata than it was bound to
 // (safety.md section 2, the floor). What is gone meanwhile ends; what is not new enough yet waits for the refresh.
-func (p *peer) rebind(b *Batch) (newer bool) {
+func (p *peer) rebind(b *Slot) (newer bool) {
 	if b.final {
 		return false
 	}
@@ -327,7 +336,7 @@ func (p *peer) pathWithRoom(without map[*pathState]bool) *pathState {
 		if ps.closing || without[ps] || ps.posts >= maxPostsPerPath || ps.posts > 0 && ps.bytes >= limit {
 			continue
 		}
-		if best == nil || ps.bytes < best.bytes {
+		if best == nil || ps.lighter(best) {
 			best = ps
 		}
 	}
@@ -342,6 +351,7 @@ func (e *Engine) PostDone(path transport.Path, post *transport.Post, r transport
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.releaseSettled()
 	ps := p.paths[path.ID()]
 	if ps == nil {
 		if ps = p.fallen[path.ID()]; ps != nil && ps.posts == 1 {

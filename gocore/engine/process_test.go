@@ -169,7 +169,7 @@ func (h *helper) obey(c command) (a answer) {
 func (h *helper) writeUntilRefused(c command, started chan struct{}) *loopReport {
 	r := &loopReport{Codes: map[string]int{}}
 	type flight struct {
-		b     *Batch
+		b     Batch
 		begun int64
 	}
 	var window []flight
@@ -203,7 +203,7 @@ func (h *helper) writeUntilRefused(c command, started chan struct{}) *loopReport
 			r.Completed++
 			r.LastBegun, r.FirstEnd = f.begun, monotonic()
 		}
-		r.Moved += f.b.t.BytesDone()
+		r.Moved += bytesDone(f.b)
 		_ = f.b.Free()
 		if r.Moved > 2*n {
 			once.Do(func() { close(started) })

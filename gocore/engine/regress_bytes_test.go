@@ -44,7 +44,7 @@ func TestBytesUnderCuts(t *testing.T) {
 						count(&codes, "submit "+errcode.Of(err).String())
 						continue
 					}
-					if !batch.Wait(20 * time.Second) {
+					if !batch.Wait(patience) {
 						x, _ := batch.ExplainJSON()
 						t.Errorf("does not end: %s", x)
 						return
@@ -64,13 +64,13 @@ func TestBytesUnderCuts(t *testing.T) {
 				last := one(types.Write, seg, local.id, g, 0, uint64(w)*n, n)
 				flying, _ := a.Submit(last)
 				task, err := b.Drain([]types.BufferID{g}, []time.Duration{0, 20 * time.Millisecond, time.Second}[round%3])
-				if err != nil || !task.Wait(20*time.Second) || task.Err() != nil {
+				if err != nil || !task.Wait(patience) || task.Err() != nil {
 					t.Errorf("drain: %v", err)
 					return
 				}
 				clear(mine)
-				if flying != nil {
-					if !flying.Wait(20 * time.Second) {
+				if (flying != Batch{}) {
+					if !flying.Wait(patience) {
 						t.Error("does not end")
 						return
 					}

@@ -17,7 +17,7 @@ func TestClosedPeersAreForgotten(t *testing.T) {
 		b := newRig(t)
 		remote := b.buffer(n, types.RemoteAll)
 		seg := a.open(b.address())
-		var batches []*Batch
+		var batches []Batch
 		for range 8 {
 			batches = append(batches, a.submit(one(types.Write, seg, local.id, remote.id, 0, 0, n)))
 		}

@@ -32,7 +32,7 @@ func TestOneBusyPeerStopsNobodyElse(t *testing.T) {
 			batch.Wait(patience)
 		}
 	}()
-	ok := waitFor(done, 3*time.Second)
+	ok := waitFor(done, patience)
 	p.mu.Unlock()
 	<-done
 	<-evicted

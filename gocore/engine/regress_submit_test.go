@@ -22,14 +22,11 @@ func TestCancelOfABatchBeingSubmitted(t *testing.T) {
 	s := one(types.Read, seg, local.id, remote.id, 0, 0, 64)
 	p, err := a.peerOfSegment("read", seg, types.InstanceID{})
 	require.NoError(t, err)
-	reqs, locals, err := a.resolveLocal("read", s) // Submit, first half
-	require.NoError(t, err)
-	batch, err := a.admit("read", p, s, reqs, locals)
-	require.NoError(t, err)
+	batch := newBatch(p, s.Op)
+	require.NoError(t, a.prepare("read", batch.slot, s))                                  // Submit, first half
 	require.NotPanics(t, func() { a.cancelAll(errcode.Closed, "the engine was closed") }) // Close, at the same time
-	if err = p.submit(batch, s); err != nil {                                             // Submit, second half
-		leaveAll(locals)
-		a.forgetBatch(batch, 1)
+	if err = p.submit(batch.slot, s); err != nil {                                        // Submit, second half
+		a.giveUp(batch.slot)
 		return
 	}
 	require.True(t, batch.Wait(patience))
@@ -83,7 +80,7 @@ func TestPostLostWhilePathGoesDown(t *testing.T) {
 
 	p.mu.Lock()
 	type res struct {
-		b   *Batch
+		b   Batch
 		err error
 	}
 	done := make(chan res, 1)
@@ -91,7 +88,7 @@ func TestPostLostWhilePathGoesDown(t *testing.T) {
 		batch, err := a.Submit(one(types.Read, seg, local.id, remote.id, 0, 0, 64))
 		done <- res{batch, err}
 	}()
-	require.Eventually(t, func() bool { return len(a.liveBatches()) == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { a.batchMu.Lock(); defer a.batchMu.Unlock(); return len(a.batches) == 1 }, patience, time.Millisecond)
 	time.Sleep(50 * time.Millisecond) // Submit waits for p.mu
 	for id, ps := range p.paths {     // the connections break, as by a reset
 		ps.path.Close(errcode.New(errcode.PeerUnreachable, "test", "reset"))
@@ -101,10 +98,10 @@ func TestPostLostWhilePathGoesDown(t *testing.T) {
 	p.mu.Unlock()
 	r := <-done
 	require.NoError(t, r.err)
-	if !r.b.Wait(5 * time.Second) {
+	if !r.b.Wait(patience) {
 		x, _ := r.b.ExplainJSON()
 		r.b.Cancel()
-		ended := r.b.Wait(5 * time.Second)
+		ended := r.b.Wait(patience)
 		t.Fatalf("batch does not end (after Cancel: ended=%v): %s", ended, x)
 	}
 }
@@ -136,17 +133,14 @@ func TestSubmitToEvictedPeer(t *testing.T) {
 			}
 			require.NoError(t, a.CloseSegment(seg)) // another goroutine
 			require.Nil(t, a.peerIfKnown(p.instance))
-			reqs, locals, err := a.resolveLocal("read", s) // second half of Submit
-			require.NoError(t, err)
-			batch, err := a.admit("read", p, s, reqs, locals)
-			require.NoError(t, err)
-			err = p.submit(batch, s)
+			batch := newBatch(p, s.Op) // second half of Submit
+			require.NoError(t, a.prepare("read", batch.slot, s))
+			err = p.submit(batch.slot, s)
 			if err != nil {
-				leaveAll(locals)
-				a.forgetBatch(batch, 1)
+				a.giveUp(batch.slot)
 				return // a refusal is right
 			}
-			if !batch.Wait(3 * time.Second) {
+			if !batch.Wait(patience) {
 				x, _ := batch.ExplainJSON()
 				ups, _ := a.MetricsText()
 				batch.Cancel()

@@ -35,10 +35,10 @@ func TestTokensNamedTwice(t *testing.T) {
 	require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.dialing == 0 }, patience, time.Millisecond)
 	for range 8 {
 		batch := a.submit(one(types.Read, seg, local.id, remote.id, 0, 0, 64))
-		if !batch.Wait(3 * time.Second) {
+		if !batch.Wait(patience) {
 			x, _ := batch.ExplainJSON()
 			batch.Cancel()
-			t.Fatalf("batch does not end (after Cancel: %v): %s", batch.Wait(3*time.Second), x)
+			t.Fatalf("batch does not end (after Cancel: %v): %s", batch.Wait(patience), x)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestHostileDrainAck(t *testing.T) {
 		}
 		o.DrainAck(0, peer, nonce, junk)
 	}
-	require.Less(t, time.Since(began), time.Second, "three messages")
+	require.Less(t, time.Since(began), 10*time.Second, "three messages")
 }
 
 // A peer that closed is known to be gone at once.
@@ -101,7 +101,7 @@ func TestByeIsHeard(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.session == nil }, patience, time.Millisecond)
 	began := time.Now()
-	task, err := a.Notify(seg, []byte("x"), "", nil, 10*time.Second)
+	task, err := a.Notify(seg, []byte("x"), "", Batch{}, 10*time.Second)
 	require.NoError(t, err)
 	require.True(t, task.Wait(patience))
 	t.Logf("ended after %v: %v", time.Since(began), task.Err())
@@ -129,11 +129,11 @@ func TestOnePeerFillsTheNotifications(t *testing.T) {
 	greedy, other := newRig(t), newRig(t)
 	sg, so := greedy.open(owner.address()), other.open(owner.address())
 	for range 20 {
-		task, err := greedy.Notify(sg, []byte("x"), "", nil, 0)
+		task, err := greedy.Notify(sg, []byte("x"), "", Batch{}, 0)
 		require.NoError(t, err)
 		require.True(t, task.Wait(patience))
 	}
-	task, err := other.Notify(so, []byte("x"), "", nil, 0)
+	task, err := other.Notify(so, []byte("x"), "", Batch{}, 0)
 	require.NoError(t, err)
 	require.True(t, task.Wait(patience))
 	require.NoError(t, task.Err())

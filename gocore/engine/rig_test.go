@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,7 +101,7 @@ func one(op types.Op, seg types.SegmentID, local, remote types.BufferID, loff, r
 	}
 }
 
-func (r *rig) submit(s *Submission) *Batch {
+func (r *rig) submit(s *Submission) Batch {
 	r.t.Helper()
 	b, err := r.Submit(s)
 	require.NoError(r.t, err)
@@ -108,7 +109,7 @@ func (r *rig) submit(s *Submission) *Batch {
 }
 
 // finish waits for a batch and returns its error.
-func (r *rig) finish(b *Batch) error {
+func (r *rig) finish(b Batch) error {
 	r.t.Helper()
 	if !b.Wait(patience) {
 		x, _ := b.ExplainJSON()
@@ -118,6 +119,9 @@ func (r *rig) finish(b *Batch) error {
 	require.NoError(r.t, b.Free())
 	return err
 }
+
+// bytesDone is of a batch that was not freed.
+func bytesDone(b Batch) uint64 { return atomic.LoadUint64(&b.slot.words.bytesDone) }
 
 func (r *rig) must(s *Submission) {
 	r.t.Helper()

@@ -38,10 +38,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 
 func TestOpenWaitsForAPeerThatStartsLater(t *testing.T) {
 	a := newRig(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := freePort(t)
 	task, err := a.Open(address, patience)
 	require.NoError(t, err)
 	require.False(t, task.Wait(60*time.Millisecond))
@@ -161,7 +158,7 @@ func TestNotifyAfterAFailedBatchIsNotSent(t *testing.T) {
 	require.True(t, task.Wait(patience))
 	requireCode(t, errcode.StaleBuffer, task.Err())
 	require.Empty(t, b.Notifications())
-	_, err = a.Notify(seg, make([]byte, 2<<20), "", nil, 0)
+	_, err = a.Notify(seg, make([]byte, 2<<20), "", Batch{}, 0)
 	requireCode(t, errcode.InvalidArgument, err)
 }
 
@@ -170,7 +167,7 @@ func TestNotificationQueueIsBounded(t *testing.T) {
 	a, b := newRig(t), newRig(t, func(c *config.Config) { c.MaxNotifications = 12 })
 	seg := a.open(b.address())
 	for i := range 5 {
-		task, err := a.Notify(seg, []byte("x"), "", nil, patience)
+		task, err := a.Notify(seg, []byte("x"), "", Batch{}, patience)
 		require.NoError(t, err)
 		require.True(t, task.Wait(patience))
 		if i < 3 {
@@ -199,14 +196,11 @@ func TestPing(t *testing.T) {
 
 // A data port that cannot be reached ends batches with that reason long before the stall deadline.
 func TestUnreachableDataPort(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	dead := l.Addr().String()
-	require.NoError(t, l.Close())
+	dead := freePort(t)
 	a, b := newRig(t), newRig(t, func(c *config.Config) { c.DataAdvertise = []string{dead} })
 	local, remote := a.buffer(64, types.RemoteNone), b.buffer(64, types.RemoteAll)
 	seg := a.open(b.address())
-	err = a.finish(a.submit(one(types.Write, seg, local.id, remote.id, 0, 0, 64)))
+	err := a.finish(a.submit(one(types.Write, seg, local.id, remote.id, 0, 0, 64)))
 	requireCode(t, errcode.PeerUnreachable, err)
 	require.ErrorContains(t, err, dead)
 }

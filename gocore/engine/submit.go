@@ -38,40 +38,59 @@ func pick(v []uint64, i int) uint64 {
 	return v[i]
 }
 
-// Submit checks everything, queues the batch and returns. All or nothing: on an error nothing was posted.
-func (e *Engine) Submit(s *Submission) (b *Batch, err error) {
+// Submit checks everything, queues the batch and returns. All or nothing: on an error nothing was posted. Once slots and
+// lists have their size it allocates nothing.
+func (e *Engine) Submit(s *Submission) (Batch, error) {
 	op := s.Op.String()
 	if err := e.usable(op); err != nil {
-		return nil, err
+		return Batch{}, err
 	}
 	if err := s.checkShape(op); err != nil {
-		return nil, err
+		return Batch{}, err
 	}
 	p, err := e.peerOfSegment(op, s.Segment, s.Expected)
 	if err != nil {
-		return nil, err
+		return Batch{}, err
 	}
-	memory, locals, err := e.resolveLocal(op, s)
-	defer func() {
-		if err != nil {
-			leaveAll(locals)
-		}
-	}()
+	if err = e.checkKnown(op, s.Segment, p); err != nil {
+		return Batch{}, err
+	}
+	b := newBatch(p, s.Op)
+	if err = e.prepare(op, b.slot, s); err == nil {
+		err = p.submit(b.slot, s)
+	}
 	if err != nil {
-		return nil, err
-	}
-	if err = checkOverlap(op, s.Op, memory.list); err != nil {
-		return nil, err
-	}
-	if b, err = e.admit(op, p, s, memory, locals); err != nil {
-		return nil, err
-	}
-	if err = p.submit(b, s); err != nil {
-		e.forgetBatch(b, s.n())
-		e.status.put(b.addr)
-		return nil, err
+		e.giveUp(b.slot)
+		return Batch{}, err
 	}
 	return b, nil
+}
+
+// newBatch takes a slot.
+func newBatch(p *peer, op types.Op) Batch {
+	slot := slots.Get().(*Slot)
+	slot.peer, slot.op, slot.begun = p, op, time.Now()
+	return Batch{slot, slot.life.begin()}
+}
+
+// prepare checks a submission on this side and counts the batch in; whether it failed or not, giveUp takes all of it back.
+func (e *Engine) prepare(op string, b *Slot, s *Submission) error {
+	if err := e.resolveLocal(op, s, b); err != nil {
+		return err
+	}
+	if err := checkOverlap(op, s.Op, b.reqs); err != nil {
+		return err
+	}
+	return e.admit(op, s, b)
+}
+
+// giveUp lets go of a batch that was not queued. Nobody has its handle, but somebody may be about to cancel it.
+func (e *Engine) giveUp(b *Slot) {
+	leaveAll(b.locals)
+	e.forgetBatch(b, len(b.reqs))
+	b.unqueued = true
+	b.life.free()
+	b.release(2)
 }
 
 func leaveAll(locals []*registration) {
@@ -116,87 +135,76 @@ func (s *Submission) checkShape(op string) error {
 	return nil
 }
 
-// resolveLocal turns local offsets into addresses and enters the gates of the registrations used. The caller leaves
-// them: at once after an error, else when the batch is final. The memory of the requests is used again once the batch is
-// settled; after an error it is left to the collector.
-func (e *Engine) resolveLocal(op string, s *Submission) (memory *requests, locals []*registration, err error) {
-	memory = requestLists.Get().(*requests)
-	memory.list = slices.Grow(memory.list[:0], s.n())[:s.n()]
-	reqs := memory.list
+// resolveLocal turns local offsets into addresses and enters the gates of the registrations used, b.locals. They are left
+// at once after an error, else when the batch is final.
+func (e *Engine) resolveLocal(op string, s *Submission, b *Slot) (err error) {
+	b.memory = requestLists.Get().(*requests)
+	b.memory.list = slices.Grow(b.memory.list[:0], s.n())[:s.n()]
+	b.reqs = b.memory.list
 	var reg *registration
-	for i := range reqs {
+	for i := range b.reqs {
 		id := types.BufferID(pick(s.LocalIDs, i))
 		if reg == nil || reg.id != id {
-			if reg, locals, err = e.enterLocal(op, s, id, locals); err != nil {
-				return nil, locals, err
+			if reg, err = e.enterLocal(op, s, id, b); err != nil {
+				return err
 			}
 		}
 		if pick(s.RemoteIDs, i) == 0 {
-			return nil, locals, errcode.New(errcode.InvalidArgument, op, sprintf("request %d: 0 is no remote buffer", i)).
+			return errcode.New(errcode.InvalidArgument, op, sprintf("request %d: 0 is no remote buffer", i)).
 				WithHint("use the ID that the owner gave")
 		}
 		off, n := s.LocalOffs[i], pick(s.Lens, i)
 		if n == 0 {
-			return nil, locals, errcode.New(errcode.InvalidArgument, op, sprintf("request %d has length 0", i)).
+			return errcode.New(errcode.InvalidArgument, op, sprintf("request %d has length 0", i)).
 				WithHint("leave empty blocks out")
 		}
 		if !(types.Range{Off: 0, Len: reg.length}).Contains(off, n) {
-			return nil, locals, errcode.New(errcode.OutOfBounds, op,
+			return errcode.New(errcode.OutOfBounds, op,
 				sprintf("request %d: [%d, +%d) is outside local buffer %d of %d bytes", i, off, n, id, reg.length))
 		}
-		reqs[i] = coherence.Request{Local: reg.addr + off, Remote: types.BufferID(pick(s.RemoteIDs, i)), Off: s.RemoteOffs[i], Len: n}
+		b.reqs[i] = coherence.Request{Local: reg.addr + off, Remote: types.BufferID(pick(s.RemoteIDs, i)), Off: s.RemoteOffs[i], Len: n}
 	}
-	return memory, locals, nil
+	return nil
 }
 
-func (e *Engine) enterLocal(op string, s *Submission, id types.BufferID, locals []*registration) (*registration, []*registration, error) {
-	for _, r := range locals {
+func (e *Engine) enterLocal(op string, s *Submission, id types.BufferID, b *Slot) (*registration, error) {
+	for _, r := range b.locals {
 		if r.id == id {
-			return r, locals, nil
+			return r, nil
 		}
 	}
 	r, ok := e.memory.registration(id)
 	if !ok {
-		return nil, locals, errcode.New(errcode.StaleBuffer, op, sprintf("local buffer %d is not registered (any more)", id)).
+		return nil, errcode.New(errcode.StaleBuffer, op, sprintf("local buffer %d is not registered (any more)", id)).
 			WithHint("register the memory, and keep the Buffer open while transfers use it")
 	}
 	if s.Op == types.Read && !r.writable {
-		return nil, locals, errcode.New(errcode.Permission, op, sprintf("local buffer %d is read-only and cannot be the target of a READ", id)).
+		return nil, errcode.New(errcode.Permission, op, sprintf("local buffer %d is read-only and cannot be the target of a READ", id)).
 			WithHint("register writable memory")
 	}
 	if !r.local.Enter() {
-		return nil, locals, errcode.New(errcode.DrainingCode, op, sprintf("local buffer %d is being deregistered", id))
+		return nil, errcode.New(errcode.DrainingCode, op, sprintf("local buffer %d is being deregistered", id))
 	}
-	return r, append(locals, r), nil
+	b.locals = append(b.locals, r)
+	return r, nil
 }
 
 // admit takes the batch against the engine's caps, all or nothing.
-func (e *Engine) admit(op string, p *peer, s *Submission, memory *requests, locals []*registration) (*Batch, error) {
-	reqs := memory.list
-	words, addr, err := e.status.take()
-	if err != nil {
-		return nil, err
-	}
-	b := &Batch{
-		e: e, peer: p, op: s.Op, locals: locals, words: words, addr: addr, done: make(chan struct{}), begun: time.Now(),
-		reqs: memory.list, memory: memory,
+func (e *Engine) admit(op string, s *Submission, b *Slot) (err error) {
+	if b.words, b.addr, err = e.status.take(); err != nil {
+		return err
 	}
 	// Before it stands in the table: whoever finds it there may cancel it.
 	now := e.now()
-	b.t = coherence.NewTransfer(now, e.transferConfig(s, now), reqs)
+	b.t.Begin(now, e.transferConfig(s, now), b.reqs)
 	b.words.bytesTotal = b.t.Bytes()
-	if err = e.usable(op); err == nil {
-		err = e.count(op, b, len(reqs))
+	if err = e.usable(op); err != nil {
+		return err
 	}
-	if err == nil {
-		err = stillOpen(op, locals)
+	if err = e.count(op, b, len(b.reqs)); err != nil {
+		return err
 	}
-	if err != nil {
-		e.forgetBatch(b, len(reqs))
-		e.status.put(addr)
-		return nil, err
-	}
-	return b, nil
+	return stillOpen(op, b.locals)
 }
 
 // stillOpen looks at the gates again once the batch can be found: a drain that began before did not see it.
@@ -210,7 +218,7 @@ func stillOpen(op string, locals []*registration) error {
 }
 
 // count takes a batch into the table of live ones.
-func (e *Engine) count(op string, b *Batch, n int) error {
+func (e *Engine) count(op string, b *Slot, n int) error {
 	e.batchMu.Lock()
 	defer e.batchMu.Unlock()
 	if len(e.batches) >= e.cfg.MaxBatches {
@@ -226,7 +234,7 @@ func (e *Engine) count(op string, b *Batch, n int) error {
 	return nil
 }
 
-func (e *Engine) forgetBatch(b *Batch, n int) {
+func (e *Engine) forgetBatch(b *Slot, n int) {
 	e.batchMu.Lock()
 	defer e.batchMu.Unlock()
 	if _, ok := e.batches[b]; ok {
@@ -234,8 +242,6 @@ func (e *Engine) forgetBatch(b *Batch, n int) {
 		e.queued -= n
 	}
 }
-
-func (e *Engine) nextPostID() uint64 { return e.postID.Add(1) }
 
 // posts are kept between batches of all engines of the process.
 var posts = sync.Pool{New: func() any { return new(coherence.Post) }}
@@ -255,7 +261,7 @@ func (e *Engine) transferConfig(s *Submission, now types.Time) coherence.Transfe
 		Op: s.Op, Class: s.Class, CRC: crc, Trace: s.Trace,
 		Stall:   types.Time(config.Millis(e.cfg.StallMS)),
 		Streams: e.cfg.ConnectionsPerPeer,
-		NextID:  e.nextPostID,
+		NextID:  e.nextID,
 		Pool:    postPool{},
 	}
 	if s.Deadline > 0 {

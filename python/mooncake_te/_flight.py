@@ -22,6 +22,20 @@ class Flight:
     destroyed, they are copied, so that no read ever meets freed memory: `_lock` orders the two.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_core",
+        "_explained",
+        "_freed",
+        "_keep",
+        "_lock",
+        "_outcomes",
+        "_status",
+        "final",
+        "handle",
+        "requests",
+    )
+
     def __init__(self, core: Core, handle: int, status: int, requests: int, keep: tuple[Any, ...]) -> None:
         self._core = core
         self.handle = handle
@@ -128,9 +142,9 @@ class Flight:
             if self._freed:
                 return
             self._freed = True
-        self._core.library.te_batch_free(self._core.handle, self.handle)
-        with self._core.lock:
-            self._core.flights.pop(self.handle, None)
+        core = self._core
+        core.library.te_batch_free(core.handle, self.handle)
+        core.flights.pop(self.handle, None)  # one step, so it needs no lock
 
     def detach(self) -> None:
         """The engine is about to be destroyed: copies what a Batch may still be asked for."""
