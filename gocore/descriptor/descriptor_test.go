@@ -55,6 +55,15 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"no permission":   {func(d *Descriptor) { d.Buffers[0].Perm = 0 }, "permission"},
 		"odd permission":  {func(d *Descriptor) { d.Buffers[0].Perm = 4 }, "permission"},
 		"label":           {func(d *Descriptor) { d.Buffers[0].Label = strings.Repeat("x", MaxLabelLen+1) }, "label"},
+		"own label":       {func(d *Descriptor) { d.Label = "a\x7f" }, "label"},
+		"count":           {func(d *Descriptor) { d.Head.Buffers = 3 }, "buffer_count is 3, and there are 2"},
+		"digest":          {func(d *Descriptor) { d.Head.Digest = "5e" }, "digest"},
+		"device":          {func(d *Descriptor) { d.Devices = []Device{{}} }, "device 0"},
+		"device quoted":   {func(d *Descriptor) { d.Devices = []Device{{Name: `"mlx5_0"`}} }, "device 0"},
+		"gid":             {func(d *Descriptor) { d.Devices = []Device{{Name: "a", GID: "\xff"}} }, "gid"},
+		"many devices":    {func(d *Descriptor) { d.Devices = slices.Repeat([]Device{{Name: "a"}}, MaxDevices+1) }, "65 devices"},
+		"keys":            {func(d *Descriptor) { d.Buffers[1].Keys = []uint32{1} }, "buffer 9 has 1 keys for 0 devices"},
+		"end of memory":   {func(d *Descriptor) { d.Buffers[0].Addr = 1<<64 - 4095 }, "beyond the last address"},
 		"location":        {func(d *Descriptor) { d.Buffers[0].Location = strings.Repeat("x", MaxLocationLen+1) }, "location"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +88,16 @@ func TestDigestGolden(t *testing.T) {
 	require.Equal(t, "fc506e1259f12936b59be797cdf41fdae000f3a52d1ae7c5f93a9c42c7242f6b", hex.EncodeToString(sum[:]))
 }
 
+func TestDigestGoldenExtension(t *testing.T) {
+	d := sample()
+	d.Label, d.Devices = "decoder", []Device{{Name: "mlx5_0", LID: 3, GID: "fe80::1"}, {Name: "mlx5_1"}}
+	d.Buffers[0].Addr, d.Buffers[0].Keys = 4096, []uint32{1, 1<<32 - 1}
+	require.NoError(t, d.Validate())
+	require.Equal(t, "2f7badc4cee032ad60b891668e2ac382f5e1369797114f2c1f74dad01d9614ce", d.DigestText())
+	d.Head.Buffers, d.Head.Digest = 2, d.DigestText()
+	require.Equal(t, d.Head.Digest, d.DigestText(), "what follows from the rest takes no part")
+}
+
 func TestDigestSeesEveryField(t *testing.T) {
 	seen := map[[32]byte]string{sample().Digest(): "unchanged"}
 	for name, change := range map[string]func(*Descriptor){
@@ -97,6 +116,15 @@ func TestDigestSeesEveryField(t *testing.T) {
 		"label":        func(d *Descriptor) { d.Buffers[0].Label = "kvc"; d.Buffers[0].Location = "pu:0" },
 		"location":     func(d *Descriptor) { d.Buffers[0].Location = "cpu:1" },
 		"buffer gone":  func(d *Descriptor) { d.Buffers = d.Buffers[:1] },
+		"own label":    func(d *Descriptor) { d.Label = "x" },
+		"device":       func(d *Descriptor) { d.Devices = []Device{{Name: "x"}} },
+		"devices":      func(d *Descriptor) { d.Devices = []Device{{Name: "x"}, {Name: "x"}} },
+		"lid":          func(d *Descriptor) { d.Devices = []Device{{Name: "x", LID: 1}} },
+		"gid":          func(d *Descriptor) { d.Devices = []Device{{Name: "x", GID: "1"}} },
+		"memory":       func(d *Descriptor) { d.Buffers[0].Addr = 1 },
+		"memory moved": func(d *Descriptor) { d.Buffers[1].Addr = 1 },
+		"key":          func(d *Descriptor) { d.Buffers[0].Keys = []uint32{1} },
+		"keys":         func(d *Descriptor) { d.Buffers[0].Keys = []uint32{1, 2} },
 	} {
 		d := sample()
 		change(d)

@@ -3,7 +3,9 @@ package descriptor
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash"
+	"slices"
 
 	"mooncake_te/gocore/types"
 )
@@ -12,8 +14,9 @@ import (
 const digestDomain = "mooncake_te descriptor 1"
 
 // Digest is the SHA-256 of the canonical form: every field in the order of its declaration; numbers as little-endian
-// 64 bits, strings and lists with their length before them. Two descriptors have the same digest exactly if a reader
-// cannot tell them apart.
+// 64 bits, strings and lists with their length before them. A descriptor with a label, devices, addresses or keys has a
+// further part behind that, so that one without them keeps the digest it always had. Two descriptors have the same digest
+// exactly if a reader cannot tell them apart; a head's count and digest, which follow from the rest, do not take part.
 func (d *Descriptor) Digest() [sha256.Size]byte {
 	w := canonical{h: sha256.New(), buf: make([]byte, 0, 4096)}
 	w.text(digestDomain)
@@ -22,7 +25,21 @@ func (d *Descriptor) Digest() [sha256.Size]byte {
 	for i := range d.Buffers {
 		w.buffer(&d.Buffers[i])
 	}
+	if d.extended() {
+		w.extension(d)
+	}
 	return w.sum()
+}
+
+// DigestText is the digest as a head carries it.
+func (d *Descriptor) DigestText() string {
+	sum := d.Digest()
+	return hex.EncodeToString(sum[:])
+}
+
+func (d *Descriptor) extended() bool {
+	return d.Label != "" || len(d.Devices) > 0 ||
+		slices.ContainsFunc(d.Buffers, func(b Buffer) bool { return b.Addr != 0 || len(b.Keys) > 0 })
 }
 
 // canonical writes the canonical form into a hash, in pieces of some kilobytes.
@@ -52,6 +69,25 @@ func (w *canonical) buffer(b *Buffer) {
 	w.number(uint64(b.Perm))
 	w.text(b.Label)
 	w.text(b.Location)
+}
+
+func (w *canonical) extension(d *Descriptor) {
+	w.text("extension 1")
+	w.text(d.Label)
+	w.number(uint64(len(d.Devices)))
+	for _, dev := range d.Devices {
+		w.text(dev.Name)
+		w.number(uint64(dev.LID))
+		w.text(dev.GID)
+	}
+	for i := range d.Buffers {
+		b := &d.Buffers[i]
+		w.number(b.Addr)
+		w.number(uint64(len(b.Keys)))
+		for _, k := range b.Keys {
+			w.number(uint64(k))
+		}
+	}
 }
 
 func (w *canonical) number(n uint64) {

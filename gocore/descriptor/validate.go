@@ -16,8 +16,11 @@ const (
 	MaxVersion = types.Version(1<<53 - 1<<40)
 	// MaxAddressLen bounds one address; a host name has at most 253 characters.
 	MaxAddressLen = 320
-	// MaxLocationLen bounds Buffer.Location.
-	MaxLocationLen = 64
+	// MaxLocationLen bounds Buffer.Location; stock writers name the NUMA nodes of all parts of a buffer there.
+	MaxLocationLen = 256
+	// MaxDeviceLen bounds Device.Name, MaxGIDLen Device.GID (an address of libfabric takes 64 digits).
+	MaxDeviceLen = 64
+	MaxGIDLen    = 128
 )
 
 // Validate checks everything that a reader relies on and returns METADATA_INVALID naming the first thing wrong. An
@@ -29,6 +32,9 @@ func (d *Descriptor) Validate() error {
 	if len(d.Buffers) > MaxBuffers {
 		return invalid("%d buffers, at most %d", len(d.Buffers), MaxBuffers)
 	}
+	if n := d.Head.Buffers; n != 0 && n != uint64(len(d.Buffers)) {
+		return invalid("buffer_count is %d, and there are %d buffers", n, len(d.Buffers))
+	}
 	last := types.BufferID(0)
 	for i := range d.Buffers {
 		b := &d.Buffers[i]
@@ -38,6 +44,9 @@ func (d *Descriptor) Validate() error {
 		last = b.ID
 		if err := b.validate(); err != nil {
 			return err
+		}
+		if len(b.Keys) != 0 && len(b.Keys) != len(d.Devices) {
+			return invalid("buffer %d has %d keys for %d devices", b.ID, len(b.Keys), len(d.Devices))
 		}
 	}
 	return nil
@@ -52,8 +61,21 @@ func (h *Head) Validate() error {
 		return invalid("metadata version %d is outside 1..%d", h.Version, MaxVersion-1)
 	case !isText(h.Name, MaxNameLen):
 		return invalid("segment name %.40q is not printable UTF-8 of at most %d bytes", h.Name, MaxNameLen)
-	case h.StoreID != "" && !isStoreID(h.StoreID):
+	case h.StoreID != "" && !isHex(h.StoreID, 32):
 		return invalid("store ID %.40q is not 32 lower-case hexadecimal digits", h.StoreID)
+	case !isText(h.Label, MaxLabelLen):
+		return invalid("label %.40q is not printable UTF-8 of at most %d bytes", h.Label, MaxLabelLen)
+	case h.Buffers > MaxBuffers:
+		return invalid("buffer_count is %d, at most %d", h.Buffers, MaxBuffers)
+	case h.Digest != "" && !isHex(h.Digest, 64):
+		return invalid("digest %.80q is not 64 lower-case hexadecimal digits", h.Digest)
+	case len(h.Devices) > MaxDevices:
+		return invalid("%d devices, at most %d", len(h.Devices), MaxDevices)
+	}
+	for i, d := range h.Devices {
+		if err := checkDevice(d); err != nil {
+			return invalid("device %d: %v", i, err)
+		}
 	}
 	for _, list := range [...]struct {
 		kind  string
@@ -75,6 +97,8 @@ func (b *Buffer) validate() error {
 	switch {
 	case b.Length == 0:
 		return invalid("buffer %d has no bytes", b.ID)
+	case b.Addr != 0 && b.Addr+b.Length-1 < b.Addr:
+		return invalid("buffer %d ends beyond the last address", b.ID)
 	case b.Perm == 0 || b.Perm&^types.PermReadWrite != 0:
 		return invalid("buffer %d has unknown permission bits %#x", b.ID, uint8(b.Perm))
 	case !isText(b.Label, MaxLabelLen):
@@ -98,14 +122,25 @@ func isText(s string, most int) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-func isStoreID(s string) bool {
-	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
+func isHex(s string, digits int) bool {
+	return len(s) == digits && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// checkDevice bounds texts; what they mean is for the transport to say, and fabrics differ.
+func checkDevice(d Device) error {
+	switch {
+	case d.Name == "" || !isText(d.Name, MaxDeviceLen) || strings.ContainsAny(d.Name, ` "\`):
+		return fmt.Errorf("name %.40q is not 1 to %d characters without space or quote", d.Name, MaxDeviceLen)
+	case !isText(d.GID, MaxGIDLen) || strings.ContainsAny(d.GID, ` "\`):
+		return fmt.Errorf("gid %.80q is not printable, without space or quote, of at most %d bytes", d.GID, MaxGIDLen)
+	}
+	return nil
 }
 
 // isAddress is a check of form only; the one parser of addresses is netaddr, which a pure package does not need.
 func isAddress(s string) bool {
 	colon := strings.LastIndexByte(s, ':')
-	if len(s) > MaxAddressLen || colon < 1 || !isText(s, MaxAddressLen) || strings.ContainsAny(s, " /") {
+	if len(s) > MaxAddressLen || colon < 1 || !isText(s, MaxAddressLen) || strings.ContainsAny(s, ` /"\`) {
 		return false
 	}
 	host, port := s[:colon], s[colon+1:]
