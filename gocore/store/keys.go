@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -10,6 +12,10 @@ import (
 
 // MaxNameLen bounds a segment name in a store, in bytes.
 const MaxNameLen = 255
+
+// reserved may not be a cluster ID: the store ID of a cluster called "owner" would lie where a cluster without an ID has
+// the owner of a segment called "store_id".
+var reserved = []string{"owner", "head", "store_id", "ram", "rpc_meta"}
 
 // Keys lays out one cluster's keys. Ours lie beside those that stock readers know.
 type Keys struct{ cluster string }
@@ -20,7 +26,11 @@ func NewKeys(cluster string) (Keys, error) {
 	if cluster == "" {
 		return Keys{}, nil
 	}
-	if err := checkKeyPart(cluster); err != nil {
+	err := checkKeyPart(cluster)
+	if err == nil && slices.Contains(reserved, cluster) {
+		err = errors.New("it is a word of the key layout, so that its keys could be those of a segment")
+	}
+	if err != nil {
 		return Keys{}, errcode.New(errcode.InvalidArgument, "open metadata store",
 			fmt.Sprintf("metadata_cluster_id %.80q: %s", cluster, err)).WithHint("use letters, digits, '-', '_' and '.'")
 	}

@@ -13,7 +13,9 @@
 //
 // Typed (errcode): METADATA_UNAVAILABLE when no answer came, METADATA_REFUSED when the store refused (password,
 // certificate, quota, no such service), METADATA_INVALID when what lies there cannot be read, INVALID_ARGUMENT for what
-// the caller got wrong. A write whose outcome is unknown is Unknown(err): read back, never retry blindly.
+// the caller got wrong, SEGMENT_OWNED (an *OwnedError), CLOSED after Close. A write whose outcome is unknown is Unknown(err),
+// whatever its code (etcd refuses the write that finds its quota used up, and carries it out): read back, never retry
+// blindly. An acquire may turn out to have landed that way: the record names the asker, who takes it over.
 package store
 
 import (
@@ -43,7 +45,8 @@ type Store interface {
 	// Watch calls f with one Listing of all names, then with every change after it, in order, and now and then with
 	// Progress. It returns when ctx ends, with the reason when the watch breaks or has a gap (compaction, a cut-off
 	// member, a restart): whoever still wants it calls again, and gets a new Listing. f must not block. A store without
-	// push (Info) lists at the poll interval that it was made with, which for the reader is the same.
+	// push (Info) lists at the poll interval that it was made with, which for the reader is the same. Records of a watch
+	// carry no stock copies, and names that only stock engines published are not among them: Get reads those.
 	Watch(ctx context.Context, f func(Event)) error
 	// Remake replaces the store ID by a fresh one if it still is seen, for everyone who notices that the store went back.
 	Remake(ctx context.Context, seen string) (storeID string, err error)

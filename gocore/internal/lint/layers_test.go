@@ -13,28 +13,40 @@ import (
 // only what stands in a line below its own, so packages of one line do not import each other. A line covers the
 // folders below it that have no line of their own.
 var layers = [][]string{
-	{"tests/chaos/attacker"},
+	{"tests/chaos/attacker", "tests/gopy/reference", "tests/stock/helper"},
 	{"capi/lib", "capi/hostile"},
 	{"capi"},
+	{"gocore/pyapi"},
 	{"gocore/engine"},
+	{"gocore/cluster", "gocore/describe", "gocore/metaserver", "gocore/store/open"},
+	{"gocore/store/conformance", "gocore/internal/etcdtest"},
+	{"gocore/store/etcd", "gocore/store/httpstore", "gocore/store/mem"},
+	{"gocore/store/stockhttp"},
+	{"gocore/store/httplink"},
+	{"gocore/store/httpapi"},
 	{"gocore/transport/conformance"},
 	{"gocore/transport/tcp", "gocore/transport/local"},
 	{"gocore/transport"},
 	{"gocore/control"},
 	{"gocore/control/controlpb"},
-	{"gocore/coherence/sim"},
+	{"gocore/coherence/sim", "gocore/coherence/sim/storesim"},
 	{"gocore/coherence"},
+	{"gocore/store"},
 	{"gocore/descriptor"},
 	{"gocore/gate"},
 	{"gocore/config"},
-	{"gocore/transport/faulty"},
+	{"gocore/internal/netfault", "gocore/transport/faulty"},
 	{"gocore/netaddr", "gocore/telemetry", "gocore/mem", "gocore/forkfd"},
 	{"gocore/internal/invariants", "gocore/internal/lint", "gocore/mem/castagnoli"},
 	{"gocore/types", "gocore/errcode"},
 }
 
 // testOnly may be imported by tests alone: they have no place in what ships.
-var testOnly = []string{"capi/hostile", "gocore/transport/conformance", "gocore/transport/faulty", "gocore/coherence/sim"}
+var testOnly = []string{
+	"capi/hostile", "gocore/transport/conformance", "gocore/transport/faulty", "gocore/coherence/sim",
+	"gocore/coherence/sim/storesim",
+	"gocore/store/conformance", "gocore/internal/etcdtest", "gocore/internal/netfault",
+}
 
 // layerOf returns the line of the package at path, and false for a package that has none.
 func layerOf(path string) (int, bool) {
@@ -59,7 +71,7 @@ func layeringProblem(from, to string, test bool) string {
 	if !ok {
 		return fmt.Sprintf("%s imports %s, which has no line in the table of layers", from, to)
 	}
-	if !test && slices.Contains(testOnly, to) {
+	if !test && slices.Contains(testOnly, to) && !slices.Contains(testOnly, from) {
 		return fmt.Sprintf("%s imports %s outside a test", from, to)
 	}
 	// A test may use what stands beside or above its package to exercise it; Go itself forbids cycles.
@@ -104,6 +116,7 @@ func TestLayeringRuleFindsBreaches(t *testing.T) {
 		{"gocore/control", "gocore/control/controlpb", false, ""},
 		{"gocore/transport/tcp", "gocore/transport/conformance", true, ""},
 		{"gocore/transport/tcp", "gocore/transport/conformance", false, "outside a test"},
+		{"gocore/internal/etcdtest", "gocore/internal/netfault", false, ""},
 		{"gocore/transport", "gocore/transport/tcp", false, "does not stand below"},
 		{"gocore/transport/tcp", "gocore/transport/local", false, "does not stand below"},
 		{"gocore/coherence", "gocore/engine", false, "does not stand below"},

@@ -14,7 +14,7 @@ import (
 
 // boundModels are the Spin models whose marked transitions must each be named by the Go code that carries them out. What
 // another model marks is compared as well; these must mark something.
-var boundModels = []string{"drain", "ghost", "replace"}
+var boundModels = []string{"drain", "ghost", "owner", "replace"}
 
 var (
 	modelTag  = regexp.MustCompile(`/\* action: ([^*]*?) \*/`)
