@@ -22,6 +22,18 @@ type Config struct {
 	Name     string `json:"name"`
 	Metadata string `json:"metadata"`
 
+	MetadataClusterID string `json:"metadata_cluster_id"`
+	MetadataToken     string `json:"metadata_token"`
+	MetadataTLSCert   string `json:"metadata_tls_cert"`
+	MetadataTLSKey    string `json:"metadata_tls_key"`
+	MetadataTLSCA     string `json:"metadata_tls_ca"`
+	MetadataTimeoutMS int64  `json:"metadata_timeout_ms"`
+	LeaseTTLMS        int64  `json:"lease_ttl_ms"`
+	LeaseRenewMS      int64  `json:"lease_renew_ms"`
+	Takeover          bool   `json:"takeover"`
+	NameWaitMS        int64  `json:"name_wait_ms"`
+	Interop           string `json:"interop"`
+
 	Listen        string   `json:"listen"`
 	Advertise     []string `json:"advertise"`
 	DataListen    string   `json:"data_listen"`
@@ -38,6 +50,9 @@ type Config struct {
 	OpenTimeoutMS int64 `json:"open_timeout_ms"`
 	StallMS       int64 `json:"stall_ms"`
 	CacheTTLMS    int64 `json:"metadata_cache_ttl_ms"`
+	DeregGraceMS  int64 `json:"dereg_grace_ms"`
+
+	DisableMetacache bool `json:"disable_metacache"`
 
 	MaxBatches           int   `json:"max_batches"`
 	MaxQueuedRequests    int   `json:"max_queued_requests"`
@@ -55,6 +70,9 @@ type Config struct {
 	TLSCA   string `json:"tls_ca"`
 
 	LogLevel string `json:"log_level"`
+
+	// Sources says where a value came from, by key ("MC_METADATA_CACHE_TTL_MS"): for errors and status only.
+	Sources map[string]string `json:"sources,omitempty"`
 }
 
 // Default is what an empty document means.
@@ -72,6 +90,10 @@ func Default() Config {
 		OpenTimeoutMS:        10000,
 		StallMS:              30000,
 		CacheTTLMS:           1000,
+		DeregGraceMS:         1000,
+		MetadataTimeoutMS:    3000,
+		LeaseTTLMS:           10000,
+		LeaseRenewMS:         3000,
 		MaxBatches:           65536,
 		MaxQueuedRequests:    8 << 20,
 		MaxPeerBytesInFlight: 64 << 20,
@@ -107,7 +129,8 @@ func decodeFields(raw map[string]json.RawMessage, cfg *Config) []error {
 	fields := map[string]reflect.Value{}
 	v := reflect.ValueOf(cfg).Elem()
 	for i := range v.NumField() {
-		fields[v.Type().Field(i).Tag.Get("json")] = v.Field(i)
+		key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		fields[key] = v.Field(i)
 	}
 	keys := make([]string, 0, len(raw))
 	for k := range raw {
@@ -121,11 +144,18 @@ func decodeFields(raw map[string]json.RawMessage, cfg *Config) []error {
 			continue
 		}
 		if err := json.Unmarshal(raw[k], f.Addr().Interface()); err != nil {
-			problems = append(problems, fmt.Errorf("%s: want %s, got %s", k, f.Type(), clip(string(raw[k]))))
+			got := clip(string(raw[k]))
+			if slices.Contains(secrets, k) {
+				got = "something else"
+			}
+			problems = append(problems, fmt.Errorf("%s: want %s, got %s", k, f.Type(), got))
 		}
 	}
 	return problems
 }
+
+// secrets are keys whose values no error repeats.
+var secrets = []string{"metadata", "metadata_token", "psk"}
 
 func clip(s string) string {
 	if len(s) > 80 {
@@ -133,6 +163,29 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// From says where the value of a key came from.
+func (c *Config) From(key string) string {
+	if variable := c.Sources[key]; variable != "" {
+		return variable
+	}
+	return "configuration or default"
+}
+
+// UsesStore reports whether peers are found through a metadata store, and not by their address.
+func (c *Config) UsesStore() bool {
+	switch c.Metadata {
+	case "", "p2p", "P2PHANDSHAKE":
+		return false
+	}
+	return true
+}
+
+// EffectiveGraceMS is dereg_grace_ms as it holds: a stock reader believes what it read for as long as the TTL says.
+func (c *Config) EffectiveGraceMS() int64 { return max(c.DeregGraceMS, c.CacheTTLMS) }
+
+// schemes of the metadata stores; the rest of a URL is checked when the store is opened.
+var schemes = []string{"etcd", "http", "https", "mem"}
 
 // Validate returns every problem at once, or nil.
 func (c *Config) Validate() error { return joined(c.problems()) }
@@ -147,7 +200,14 @@ func joined(problems []error) error {
 
 func (c *Config) problems() []error {
 	var p []error
-	add := func(format string, args ...any) { p = append(p, fmt.Errorf(format, args...)) }
+	add := func(format string, args ...any) {
+		err := fmt.Errorf(format, args...)
+		key, _, _ := strings.Cut(err.Error(), ":")
+		if from := c.Sources[key]; from != "" {
+			err = fmt.Errorf("%w (set by %s)", err, from)
+		}
+		p = append(p, err)
+	}
 	between := func(key string, v, lo, hi int64) {
 		if v < lo || v > hi {
 			add("%s: %d is outside %d .. %d", key, v, lo, hi)
@@ -156,10 +216,11 @@ func (c *Config) problems() []error {
 	if len(c.Name) > 512 {
 		add("name: %d bytes, at most 512", len(c.Name))
 	}
-	switch c.Metadata {
-	case "", "p2p", "P2PHANDSHAKE":
-	default:
-		add("metadata: %q is not known here; this version finds peers by their address (\"p2p\")", c.Metadata)
+	if scheme, _, whole := strings.Cut(c.Metadata, "://"); c.UsesStore() && !(whole && slices.Contains(schemes, scheme)) {
+		if !whole { // the rest may hold a password, and so may what has no scheme
+			scheme = "..."
+		}
+		add("metadata: %q is neither \"p2p\" nor a URL that begins with %s://", clip(scheme), strings.Join(schemes, "://, "))
 	}
 	for _, t := range c.Transports {
 		if t != "tcp" {
@@ -193,6 +254,18 @@ func (c *Config) problems() []error {
 	between("open_timeout_ms", c.OpenTimeoutMS, 10, 3_600_000)
 	between("stall_ms", c.StallMS, 100, 86_400_000)
 	between("metadata_cache_ttl_ms", c.CacheTTLMS, 0, 3_600_000)
+	between("dereg_grace_ms", c.DeregGraceMS, 0, 3_600_000)
+	between("metadata_timeout_ms", c.MetadataTimeoutMS, 10, 600_000)
+	between("lease_ttl_ms", c.LeaseTTLMS, 2000, 3_600_000)
+	between("lease_renew_ms", c.LeaseRenewMS, 100, 3_600_000)
+	between("name_wait_ms", c.NameWaitMS, 0, 3_600_000)
+	if c.LeaseTTLMS >= 2000 && 2*c.LeaseRenewMS > c.LeaseTTLMS-1000 {
+		add("lease_renew_ms: %d leaves no room for a second try within lease_ttl_ms %d; use at most %d",
+			c.LeaseRenewMS, c.LeaseTTLMS, (c.LeaseTTLMS-1000)/2)
+	}
+	if c.Interop != "" && c.Interop != "mooncake" {
+		add("interop: %q is not one of \"\", \"mooncake\"", c.Interop)
+	}
 	between("max_batches", int64(c.MaxBatches), 1, 1<<24)
 	between("max_queued_requests", int64(c.MaxQueuedRequests), 1, 1<<30)
 	between("max_peer_bytes_in_flight", c.MaxPeerBytesInFlight, 1<<20, 1<<40)

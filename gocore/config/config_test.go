@@ -22,13 +22,14 @@ func TestEmptyDocumentMeansDefaults(t *testing.T) {
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	_, err := Parse([]byte(`{"nmae": "x", "chunk_bytes": "big", "drain_ms": -1, "listen": "nowhere:99999",
-		"psk": "short", "tls_cert": "a.pem", "log_level": "loud", "transports": ["carrier-pigeon"], "metadata": "etcd://x"}`))
+		"psk": "short", "tls_cert": "a.pem", "log_level": "loud", "transports": ["carrier-pigeon"], "metadata": "carrier://u:secret@x"}`))
 	require.Error(t, err)
 	require.Equal(t, errcode.InvalidArgument, errcode.Of(err))
 	for _, want := range []string{`unknown key "nmae"`, "chunk_bytes: want int", "drain_ms: -1", "listen:", "psk: 5 bytes",
-		"tls_cert, tls_key and tls_ca", `log_level: "loud"`, "carrier-pigeon", "etcd://x"} {
+		"tls_cert, tls_key and tls_ca", `log_level: "loud"`, "carrier-pigeon", `"carrier"`} {
 		require.ErrorContains(t, err, want)
 	}
+	require.NotContains(t, err.Error(), "secret")
 }
 
 func TestWhatIsNoObjectIsRefused(t *testing.T) {
@@ -46,6 +47,11 @@ func TestValuesOfTheDocumentWin(t *testing.T) {
 	require.Equal(t, 4, cfg.ConnectionsPerPeer)
 }
 
+func TestAnErrorNamesWhereItsValueCameFrom(t *testing.T) {
+	_, err := Parse([]byte(`{"metadata_cache_ttl_ms": -1, "sources": {"metadata_cache_ttl_ms": "MC_METADATA_CACHE_TTL_MS"}}`))
+	require.ErrorContains(t, err, "metadata_cache_ttl_ms: -1 is outside 0 .. 3600000 (set by MC_METADATA_CACHE_TTL_MS)")
+}
+
 // Each key stands in docs/config.md, and nothing else does.
 func TestDocumentationNamesEveryKey(t *testing.T) {
 	text, err := os.ReadFile("../../docs/config.md")
@@ -61,7 +67,8 @@ func TestDocumentationNamesEveryKey(t *testing.T) {
 	keys := map[string]bool{}
 	typ := reflect.TypeFor[Config]()
 	for i := range typ.NumField() {
-		keys[typ.Field(i).Tag.Get("json")] = true
+		key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		keys[key] = true
 	}
 	require.Equal(t, keys, documented)
 }
@@ -77,4 +84,15 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, errcode.InvalidArgument, errcode.Of(err))
 		}
 	})
+}
+
+func TestErrorsRepeatNoSecret(t *testing.T) {
+	for _, document := range []string{
+		`{"metadata": "redis://user:s3cret@host"}`, `{"metadata": "user:s3cret@host:2379"}`, `{"metadata": "Etcd:user:s3cret@host"}`,
+		`{"metadata": ["etcd://user:s3cret@host"]}`, `{"metadata_token": ["s3cret"]}`, `{"psk": {"key": "s3cret"}}`, `{"psk": "s3cret"}`,
+	} {
+		_, err := Parse([]byte(document))
+		require.Error(t, err, document)
+		require.NotContains(t, err.Error(), "s3cret", document)
+	}
 }

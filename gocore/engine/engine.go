@@ -49,9 +49,11 @@ type Engine struct {
 	status *statusTable
 	notify *notifications
 	wake   *eventFD
+	meta   *metadata // nil peer to peer
 
 	postID    atomic.Uint64
-	pathPeers sync.Map // types.PathID -> *peer, from before the dial until PathDown
+	nextID    func() uint64 // of posts: postID.Add, made once because a method value is an allocation
+	pathPeers sync.Map      // types.PathID -> *peer, from before the dial until PathDown
 
 	mu       sync.Mutex
 	closing  bool // no new calls
@@ -62,9 +64,9 @@ type Engine struct {
 	lastSeg  types.SegmentID
 	closed   *Task
 
-	batchMu sync.Mutex          // a leaf: taken under any other lock, nothing is taken under it
-	batches map[*Batch]struct{} // not final
-	queued  int                 // requests of batches that are not final
+	batchMu sync.Mutex         // a leaf: taken under any other lock, nothing is taken under it
+	batches map[*Slot]struct{} // of batches that are not final
+	queued  int                // requests of batches that are not final
 
 	spawnMu    sync.Mutex // a leaf
 	noSpawn    bool
@@ -86,8 +88,9 @@ func New(cfg config.Config) (*Engine, error) {
 		peers:    map[types.InstanceID]*peer{},
 		graves:   map[types.InstanceID][]types.PathID{},
 		segments: map[types.SegmentID]*segment{},
-		batches:  map[*Batch]struct{}{},
+		batches:  map[*Slot]struct{}{},
 	}
+	e.nextID = func() uint64 { return e.postID.Add(1) }
 	e.log = newLogger(cfg.LogLevel).With("engine", e.instance.Short())
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.start(); err != nil {
@@ -107,6 +110,9 @@ func (e *Engine) start() error {
 		return errcode.New(errcode.ResourceExhausted, "create engine", "no eventfd").Wrap(err)
 	}
 	if e.status, err = newStatusTable(); err != nil {
+		return err
+	}
+	if err = e.openStore(); err != nil {
 		return err
 	}
 	e.arena = mem.NewArena(uint64(e.cfg.MaxAllocatedBytes))
@@ -144,6 +150,7 @@ func (e *Engine) start() error {
 	if e.cfg.TLSCert != "" {
 		tlsConfig = &control.TLSConfig{CertFile: e.cfg.TLSCert, KeyFile: e.cfg.TLSKey, CAFile: e.cfg.TLSCA}
 	}
+	e.startMetadata() // before peers can greet us: what we tell them says under what we own our name
 	e.node, err = control.Start(control.Config{
 		Instance:      e.instance,
 		Name:          e.cfg.Name,
@@ -230,28 +237,28 @@ func (e *Engine) Destroy() {
 func (e *Engine) cancelAll(code errcode.Code, detail string) {
 	for _, b := range e.liveBatches() {
 		b.cancel(code, detail)
+		b.release(1)
 	}
 }
 
-func (e *Engine) liveBatches() []*Batch {
+// liveBatches takes a reference to each; the caller releases them.
+func (e *Engine) liveBatches() []*Slot {
 	e.batchMu.Lock()
 	defer e.batchMu.Unlock()
-	out := make([]*Batch, 0, len(e.batches))
+	out := make([]*Slot, 0, len(e.batches))
 	for b := range e.batches {
-		out = append(out, b)
+		if b.life.enter(b.life.generation()) {
+			out = append(out, b)
+		}
 	}
 	return out
 }
 
 func (e *Engine) awaitBatches(within time.Duration) {
-	timer := time.NewTimer(within)
-	defer timer.Stop()
+	until := time.Now().Add(within)
 	for _, b := range e.liveBatches() {
-		select {
-		case <-b.done:
-		case <-timer.C:
-			return
-		}
+		b.wait(time.Until(until))
+		b.release(1)
 	}
 }
 
@@ -264,12 +271,9 @@ func (e *Engine) stop() {
 		return
 	}
 	e.ended = true
-	peers := make([]*peer, 0, len(e.peers))
-	for _, p := range e.peers {
-		peers = append(peers, p)
-	}
 	e.mu.Unlock()
 
+	e.stopMetadata()
 	if e.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		if err := e.node.Close(ctx); err != nil {
@@ -277,6 +281,12 @@ func (e *Engine) stop() {
 		}
 		cancel()
 	}
+	e.mu.Lock() // not before: until here names were bound and peers greeted us
+	peers := make([]*peer, 0, len(e.peers))
+	for _, p := range e.peers {
+		peers = append(peers, p)
+	}
+	e.mu.Unlock()
 	for _, p := range peers {
 		p.end(errcode.Closed, "the engine was closed")
 	}

@@ -53,6 +53,9 @@ func (e *Engine) readerEvent(id types.InstanceID, ev *controlpb.Event) {
 	switch k := ev.GetKind().(type) {
 	case *controlpb.Event_Heartbeat:
 		p.run(p.view.Heartbeat(now, types.Version(k.Heartbeat.GetVersion()), types.Version(k.Heartbeat.GetFloor())))
+		if e.meta != nil { // a sign of life keeps its names fresh, whatever the store does
+			e.meta.resolver.Heartbeat(id, k.Heartbeat.GetStoreId(), k.Heartbeat.GetOwnerEpoch())
+		}
 	case *controlpb.Event_Invalidate:
 		p.run(p.view.Invalidate(now, types.Version(k.Invalidate.GetVersion())))
 	case *controlpb.Event_Attached:

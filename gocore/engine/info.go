@@ -21,11 +21,12 @@ type Info struct {
 	Name          string   `json:"name"`
 	Addresses     []string `json:"addresses"`
 	DataAddresses []string `json:"data_addresses"`
+	Metadata      string   `json:"metadata"` // "p2p", or the store's URL without its password
 }
 
 // Info never changes during an engine's life.
 func (e *Engine) Info() Info {
-	return Info{Instance: e.instance.String(), Name: e.cfg.Name, Addresses: e.addresses(), DataAddresses: e.server.Addresses()}
+	return Info{Instance: e.instance.String(), Name: e.cfg.Name, Addresses: e.addresses(), DataAddresses: e.server.Addresses(), Metadata: e.metadataURL()}
 }
 
 func (e *Engine) addresses() []string { return e.node.Addresses() }
@@ -47,6 +48,7 @@ type Status struct {
 	Peers         []PeerStatus         `json:"peers"`
 	Segments      []SegmentStatus      `json:"segments"`
 	FaultHandler  string               `json:"fault_handler"`
+	Metadata      MetadataStatus       `json:"metadata_store"`
 	Configuration any                  `json:"configuration"`
 }
 
@@ -93,6 +95,13 @@ func (e *Engine) StatusJSON() ([]byte, error) {
 	if redacted.PSK != "" {
 		redacted.PSK = "(set)"
 	}
+	if redacted.MetadataToken != "" {
+		redacted.MetadataToken = "(set)"
+	}
+	if e.meta != nil {
+		redacted.Metadata = e.metadataURL()
+	}
+	s.Metadata = e.metadataStatus()
 	s.Configuration = redacted
 
 	m := e.memory

@@ -81,6 +81,7 @@ func newMemory(e *Engine) *memory {
 		Heartbeat: types.Time(config.Millis(e.cfg.HeartbeatMS)),
 		Random:    randomWord,
 		MaxPaths:  max(e.cfg.MaxInboundConns/4, 4),
+		Grace:     types.Time(e.grace()),
 	})
 	m.version.Store(uint64(m.owner.Version()))
 	m.timer = time.AfterFunc(time.Hour, func() { m.do((*coherence.Owner).Tick) })
@@ -131,10 +132,13 @@ func (m *memory) stop() {
 	m.timer.Stop()
 }
 
-func (m *memory) greeting(peer types.InstanceID) (version, floor types.Version) {
+func (m *memory) greeting(peer types.InstanceID) control.Greeting {
+	var g control.Greeting
+	g.Epoch, g.StoreID = m.e.ownership()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.owner.Published(), m.owner.Floor(peer)
+	g.Version, g.Floor = m.owner.Published(), m.owner.Floor(peer)
+	return g
 }
 
 // Registration describes memory to register; see te_registration.
@@ -286,7 +290,8 @@ func (m *memory) Admit(peer types.InstanceID, id types.BufferID, op types.Op, of
 	if types.State(g.state.Load()) != types.Ready {
 		return errcode.DrainingCode
 	}
-	return g.covers(peer, op, off, n)
+	_, code := g.covers(peer, op, off, n)
+	return code
 }
 
 // Enter takes access to one chunk: see transport.Memory (model: drain.chunk_enter, ghost.chunk_enter).
@@ -295,26 +300,29 @@ func (m *memory) Enter(peer types.InstanceID, id types.BufferID, op types.Op, of
 	if g == nil {
 		return transport.Access{}, m.whyGone(peer, id, op, off, n)
 	}
-	if code := g.covers(peer, op, off, n); code != errcode.OK {
+	around, code := g.covers(peer, op, off, n)
+	if code != errcode.OK {
 		return transport.Access{}, code
 	}
 	if !g.gate.Enter() {
 		return transport.Access{}, errcode.Revoked
 	}
-	return transport.Access{Addr: g.base + off, Gate: &g.gate}, errcode.OK
+	return transport.Access{Addr: g.base + off, Gate: &g.gate, Around: around}, errcode.OK
 }
 
-func (g *grant) covers(peer types.InstanceID, op types.Op, off, n uint64) errcode.Code {
+// covers finds the range of the grant that a peer's access lies in.
+func (g *grant) covers(peer types.InstanceID, op types.Op, off, n uint64) (types.Range, errcode.Code) {
 	if !g.peer.IsZero() && g.peer != peer {
-		return errcode.Permission
+		return types.Range{}, errcode.Permission
 	}
 	if !g.perm.Allows(op) {
-		return errcode.Permission
+		return types.Range{}, errcode.Permission
 	}
-	if types.FindRange(g.ranges, off, n) < 0 {
-		return errcode.OutOfBounds
+	i := types.FindRange(g.ranges, off, n)
+	if i < 0 {
+		return types.Range{}, errcode.OutOfBounds
 	}
-	return errcode.OK
+	return g.ranges[i], errcode.OK
 }
 
 // whyGone asks the Owner, which remembers recently revoked IDs.

@@ -27,6 +27,9 @@ func (m *memory) apply(a coherence.Action) {
 		for peer := range m.sessions {
 			m.send(peer, ev)
 		}
+		if meta := m.e.meta; meta != nil && meta.announcer != nil {
+			meta.announcer.Changed(a.Version)
+		}
 	case coherence.SendGrant:
 		m.send(a.Peer, grantEvent(a.Grant))
 	case coherence.SendGrantRefused:
@@ -132,6 +135,7 @@ func (m *memory) cancelLocal(ids []types.BufferID) {
 					break
 				}
 			}
+			b.release(1)
 		}
 	})
 }

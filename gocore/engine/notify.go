@@ -114,7 +114,7 @@ func (n *notice) fail(err error) {
 }
 
 // Notify sends bytes to a segment's engine, after a batch if one is given; the task ends with the acknowledgement.
-func (e *Engine) Notify(id types.SegmentID, payload []byte, tag string, after *Batch, timeout time.Duration) (*Task, error) {
+func (e *Engine) Notify(id types.SegmentID, payload []byte, tag string, after Batch, timeout time.Duration) (*Task, error) {
 	const op = "notify"
 	if err := e.usable(op); err != nil {
 		return nil, err
@@ -137,13 +137,18 @@ func (e *Engine) Notify(id types.SegmentID, payload []byte, tag string, after *B
 		timeout = config.Millis(e.cfg.OpenTimeoutMS)
 	}
 	payload = append([]byte(nil), payload...) // the caller's memory is only ours during the call
+	waits := after != Batch{}
+	if waits && !after.enter() { // kept, so that the caller may free it meanwhile
+		return nil, freed(op)
+	}
 	return e.run(func() (any, error) {
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
-		if after != nil {
+		if waits {
+			defer after.release()
 			select {
-			case <-after.done:
-				if err := after.Err(); err != nil {
+			case <-after.slot.doneChannel():
+				if err := after.slot.failure(); err != nil {
 					return nil, err
 				}
 			case <-timer.C:

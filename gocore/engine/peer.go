@@ -34,14 +34,18 @@ type peer struct {
 	fallen    map[types.PathID]*pathState // down, with results of posts still to come; nil: down before dial took it over
 	attaching types.Nonce                 // ATTACH sent and not answered, or 0
 	wanted    int                         // how many connections that ATTACH asked for
+	opened    uint64                      // how many paths there were
+	prompting bool                        // mu is held by a submission that pushes afterwards
+	held      transport.Prompt            // what it pushes
 	dialing   int                         // tokens being turned into connections
 	dialFails int                         // in a row
 	retryAt   types.Time                  // not before: the next attempt after a failed one
 
-	live       map[*coherence.Transfer]*Batch // not settled
-	unfinished int                            // of these, those that are not final
-	waiters    map[types.BufferID][]*Batch    // batches that wait for an answer about this ID
-	notices    map[uint64]*notice             // NOTIFY not acknowledged
+	live       map[*coherence.Transfer]*Slot // not settled
+	unfinished int                           // of these, those that are not final
+	settled    *Slot                         // list of settled batches, until what is under way under mu has ended
+	waiters    map[types.BufferID][]*Slot    // batches that wait for an answer about this ID
+	notices    map[uint64]*notice            // NOTIFY not acknowledged
 
 	given      bool // up: no session for three heartbeats, and none since
 	evicted    bool // not in Engine.peers any more: nothing of its sessions arrives here
@@ -51,13 +55,16 @@ type peer struct {
 	vanished   bool        // and nothing of it is left
 	endErr     error       // why
 	timer      *time.Timer
-	lastErr    error // of the last attempt to reach it
+	wakesAt    types.Time // when the timer fires; 0: it is not set
+	lastErr    error      // of the last attempt to reach it
 	gone       chan struct{}
 }
 
 type pathState struct {
 	path    transport.Path
-	bytes   uint64 // given to it and not reported
+	prompt  transport.Prompt // the same, if it is one
+	order   uint64           // of its opening
+	bytes   uint64           // given to it and not reported
 	posts   int
 	dirty   bool // something sent on it ended unanswered: it must be retired
 	proven  bool // the target answered on it, so it has seen the token
@@ -85,8 +92,8 @@ func (e *Engine) peerFor(id types.InstanceID) *peer {
 		sched:   &coherence.Scheduler{},
 		paths:   map[types.PathID]*pathState{},
 		fallen:  map[types.PathID]*pathState{},
-		live:    map[*coherence.Transfer]*Batch{},
-		waiters: map[types.BufferID][]*Batch{},
+		live:    map[*coherence.Transfer]*Slot{},
+		waiters: map[types.BufferID][]*Slot{},
 		notices: map[uint64]*notice{},
 		gone:    make(chan struct{}),
 	}
@@ -267,7 +274,7 @@ func (p *peer) apply(a coherence.Action) {
 }
 
 // settle tells the View which operations of a batch got remotely quiet, and forgets the batch once nothing is owed.
-func (p *peer) settle(b *Batch) {
+func (p *peer) settle(b *Slot) {
 	for _, q := range b.t.TakeQuiet() {
 		entered := b.entered(q.ID)
 		if entered == nil || *entered == 0 {
@@ -281,17 +288,27 @@ func (p *peer) settle(b *Batch) {
 		b.settled = true
 		delete(p.live, b.t)
 		b.t.ReleaseRequests()
-		requestLists.Put(b.memory)
-		b.memory = nil
+		b.dropRequests()
+		b.next, p.settled = p.settled, b
 	}
 	if !b.final {
 		b.words.progress(b.t.BytesDone())
 	}
 }
 
+// releaseSettled gives up the engine's interest in batches of which nothing is left to do. Callers hold mu, and look at no
+// batch afterwards: it may be another one by then.
+func (p *peer) releaseSettled() {
+	for b := p.settled; b != nil; b = p.settled {
+		p.settled, b.next = b.next, nil
+		b.release(1)
+	}
+}
+
 // onTimer looks at deadlines, acknowledgements that are due, and reconnects.
 func (p *peer) onTimer() {
 	p.mu.Lock()
+	p.wakesAt = 0
 	now := p.e.now()
 	p.run(p.view.Tick(now))
 	for t, b := range p.live {
@@ -299,26 +316,21 @@ func (p *peer) onTimer() {
 		p.settle(b)
 	}
 	p.pump()
+	p.releaseSettled()
 	p.mu.Unlock()
 }
 
 // arm sets the timer for whatever comes next. Callers hold mu.
 func (p *peer) arm() {
-	wait := time.Duration(-1)
+	at, ok := p.view.NextWake()
 	if p.unfinished > 0 {
-		wait = tick
-	}
-	if at, ok := p.view.NextWake(); ok {
-		d := max(time.Duration(at-p.e.now()), time.Millisecond)
-		if wait < 0 || d < wait {
-			wait = d
+		if t := p.e.now() + types.Time(tick); !ok || t < at {
+			at, ok = t, true
 		}
 	}
-	if wait < 0 || p.ended && p.unfinished == 0 {
-		p.timer.Stop()
-		return
+	if ok && (!p.ended || p.unfinished > 0) {
+		p.wakeBy(at)
 	}
-	p.timer.Reset(wait)
 }
 
 // end closes everything of this peer for good, with what was sent to it left open: the engine closes.
@@ -330,6 +342,7 @@ func (p *peer) vanish(code errcode.Code, detail string) { p.finish(code, detail,
 func (p *peer) finish(code errcode.Code, detail string, vanished bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.releaseSettled()
 	if !p.ended {
 		p.ended = true
 		p.over.Store(true)
@@ -339,6 +352,9 @@ func (p *peer) finish(code errcode.Code, detail string, vanished bool) {
 	p.failAll(code, detail)
 	if vanished && !p.vanished {
 		p.vanished = true
+		if p.e.meta != nil {
+			p.e.meta.resolver.Unbound(p.instance, detail)
+		}
 		now := p.e.now()
 		p.run(p.view.Replaced(now))
 		for t, b := range p.live {

@@ -97,6 +97,9 @@ func (p *peer) giveUp(err error) {
 		p.attaching = 0
 		p.view.Attaching(-1)
 	}
+	if p.e.meta != nil {
+		p.e.meta.resolver.Stale(p.instance, "it does not answer")
+	}
 	p.e.log.Warn("peer given up", "peer", p.instance.Short(), "error", err)
 	p.given = true
 	for id := range p.paths {
@@ -210,6 +213,21 @@ func (e *Engine) describe() *descriptor.Descriptor {
 	m.mu.Lock()
 	version, buffers := m.owner.Describe()
 	m.mu.Unlock()
+	return e.descriptorOf(version, buffers)
+}
+
+// publishedDescriptor is labelled with the last published version, as heads are: grants take versions that nobody else
+// hears of.
+func (e *Engine) publishedDescriptor() *descriptor.Descriptor {
+	m := e.memory
+	m.mu.Lock()
+	_, buffers := m.owner.Describe()
+	version := m.owner.Published()
+	m.mu.Unlock()
+	return e.descriptorOf(version, buffers)
+}
+
+func (e *Engine) descriptorOf(version types.Version, buffers []descriptor.Buffer) *descriptor.Descriptor {
 	return &descriptor.Descriptor{
 		Head: descriptor.Head{
 			Name: e.cfg.Name, Instance: e.instance, Version: version,

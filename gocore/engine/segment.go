@@ -16,9 +16,10 @@ import (
 // segment is one reader's handle of a name. It stays with the name when the node is replaced; Refresh moves it to the
 // instance that answers now.
 type segment struct {
-	id   types.SegmentID
-	name string
-	peer *peer // under Engine.mu
+	id     types.SegmentID
+	name   string
+	peer   *peer // under Engine.mu
+	shares int   // of a handle that warm opens returned again: how many times it must be closed
 }
 
 // OpenResult is what opening or refreshing a segment brings.
@@ -31,10 +32,23 @@ type OpenResult struct {
 
 // Open finds the engine behind a name (peer to peer: its host:port) and fetches its descriptor. It keeps trying until
 // the timeout, so that peers may start in any order.
+// With a metadata store it looks the name up there.
 func (e *Engine) Open(name string, timeout time.Duration) (*Task, error) {
+	return e.open(name, false, timeout)
+}
+
+// OpenAnew is Open that asks the store even if the name is known.
+func (e *Engine) OpenAnew(name string, timeout time.Duration) (*Task, error) {
+	return e.open(name, true, timeout)
+}
+
+func (e *Engine) open(name string, noCache bool, timeout time.Duration) (*Task, error) {
 	const op = "open segment"
 	if err := e.usable(op); err != nil {
 		return nil, err
+	}
+	if e.meta != nil {
+		return e.openNamed(op, name, noCache, timeout)
 	}
 	if err := checkName(op, name); err != nil {
 		return nil, err
@@ -143,8 +157,8 @@ func (e *Engine) peerByName(name string) *peer {
 }
 
 // fetch adopts the present descriptor of a peer whose segment count the caller has taken; on an error it is given back.
-func (e *Engine) fetch(ctx context.Context, p *peer, name string) (types.Version, error) {
-	d, err := p.describe(ctx, []string{name})
+func (e *Engine) fetch(ctx context.Context, p *peer, addrs []string) (types.Version, error) {
+	d, err := p.describe(ctx, addrs)
 	var version types.Version
 	if err == nil {
 		version, err = p.adopt(d)
@@ -157,7 +171,7 @@ func (e *Engine) fetch(ctx context.Context, p *peer, name string) (types.Version
 
 func (e *Engine) tryReach(ctx context.Context, name string) (*peer, types.Version, error) {
 	if p := e.peerByName(name); p != nil { // asked by instance, so a replaced one says so
-		if version, err := e.fetch(ctx, p, name); err == nil {
+		if version, err := e.fetch(ctx, p, []string{name}); err == nil {
 			return p, version, nil
 		}
 		// Another instance at this name does not end the old one: a name may move while its first bearer lives on.
@@ -185,7 +199,7 @@ func (e *Engine) tryReach(ctx context.Context, name string) (*peer, types.Versio
 		p.addrs = []string{name}
 	}
 	p.mu.Unlock()
-	version, err := e.fetch(ctx, p, name)
+	version, err := e.fetch(ctx, p, []string{name})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -236,6 +250,9 @@ func (e *Engine) Refresh(id types.SegmentID, timeout time.Duration) (*Task, erro
 	if err != nil {
 		return nil, err
 	}
+	if e.meta != nil {
+		return e.refreshNamed(op, seg, timeout)
+	}
 	return e.run(func() (any, error) {
 		p, version, err := e.reach(op, seg.name, timeout)
 		if err != nil {
@@ -264,13 +281,24 @@ func (e *Engine) CloseSegment(id types.SegmentID) error {
 	}
 	e.mu.Lock()
 	seg := e.segments[id]
+	if seg != nil && seg.shares > 1 { // else somebody else closed it meanwhile
+		seg.shares--
+		e.mu.Unlock()
+		e.unrefName(seg.name)
+		return nil
+	}
 	delete(e.segments, id)
 	var p *peer
-	if seg != nil { // else somebody else closed it meanwhile
+	if seg != nil {
 		p = seg.peer
+		e.forgetNamed(seg)
 	}
 	e.mu.Unlock()
-	if p != nil {
+	switch {
+	case p == nil:
+	case e.meta != nil:
+		e.unrefName(seg.name)
+	default:
 		p.release()
 	}
 	return nil

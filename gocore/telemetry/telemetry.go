@@ -34,6 +34,9 @@ type Metrics struct {
 	Publishes       prometheus.Counter
 	Notifications   *prometheus.CounterVec // direction
 	TransportEvents *prometheus.CounterVec // transport, event
+	StoreRequests   *prometheus.CounterVec // op, result
+	Ownership       *prometheus.CounterVec // event
+	Names           *prometheus.CounterVec // event
 }
 
 // Gauges are read when metrics are asked for.
@@ -81,6 +84,9 @@ func New(g Gauges) *Metrics {
 		Retires:         counter("retires_total", "Paths retired: asked (as initiator), answered (as target).", "event"),
 		Publishes:       counter("publishes_total", "Published changes of this engine's metadata.").WithLabelValues(),
 		Notifications:   counter("notifications_total", "Notifications: sent, received, dropped.", "direction"),
+		StoreRequests:   counter("store_requests_total", "Requests to the metadata store by operation and result.", "op", "result"),
+		Ownership:       counter("ownership_total", "Ownership of this engine's segment name in the store, by event.", "event"),
+		Names:           counter("names_total", "What was learned of names of other segments, by event.", "event"),
 		TransportEvents: counter("transport_events_total", "Events inside a transport, such as refused tokens and checksum errors.", "transport", "event"),
 	}
 	m.BatchSeconds = prometheus.NewHistogramVec(seconds("batch_seconds", "From submit to final."), []string{"op"})
