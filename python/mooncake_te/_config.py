@@ -42,6 +42,17 @@ def _level(text: str) -> str:
 KEYS: dict[str, Callable[[str], Any]] = {
     "name": str,
     "metadata": str,
+    "metadata_cluster_id": str,
+    "metadata_token": str,
+    "metadata_tls_cert": str,
+    "metadata_tls_key": str,
+    "metadata_tls_ca": str,
+    "metadata_timeout_ms": int,
+    "lease_ttl_ms": int,
+    "lease_renew_ms": int,
+    "takeover": _boolean,
+    "name_wait_ms": int,
+    "interop": str,
     "listen": str,
     "advertise": _list,
     "data_listen": str,
@@ -56,6 +67,8 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "open_timeout_ms": int,
     "stall_ms": int,
     "metadata_cache_ttl_ms": int,
+    "dereg_grace_ms": int,
+    "disable_metacache": _boolean,
     "max_batches": int,
     "max_queued_requests": int,
     "max_peer_bytes_in_flight": int,
@@ -75,13 +88,18 @@ KEYS: dict[str, Callable[[str], Any]] = {
 # Mooncake's names that mean the same as a key of ours: (key, how its text is read). Others are ignored.
 MOONCAKE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "MC_LOG_LEVEL": ("log_level", _level),
+    "MC_METADATA_CLUSTER_ID": ("metadata_cluster_id", str),
+    "MC_METADATA_CACHE_TTL_MS": ("metadata_cache_ttl_ms", int),
+    "MC_METADATA_DEREG_GRACE_MS": ("dereg_grace_ms", int),
+    "MC_DISABLE_METACACHE": ("disable_metacache", _boolean),
     "MC_TRANSFER_TIMEOUT": ("stall_ms", lambda text: 1000 * int(text)),
 }
 
 
-def from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The settings in the environment, and what is wrong with them."""
+def from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """The settings in the environment, the variable that each came from, and what is wrong with them."""
     found: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     problems: list[str] = []
     named = {variable: entry for variable, entry in MOONCAKE.items() if variable in environment}
     for variable in sorted(v for v in environment if v.startswith(_PREFIX) and v not in _OURS):
@@ -95,10 +113,10 @@ def from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], li
     for variable, (key, read) in named.items():
         text = environment[variable]
         try:
-            found[key] = read(text)
+            found[key], sources[key] = read(text), variable
         except ValueError as error:
             problems.append(f"{variable}={text!r}: {error}")
-    return found, problems
+    return found, sources, problems
 
 
 def document(
@@ -107,8 +125,11 @@ def document(
     """The JSON document of an engine. Values are checked by the library, which reports all problems at once."""
     if config is not None and not isinstance(config, Mapping):
         raise InvalidType(f"config: want a mapping, got {type(config).__name__}", hint="see docs/config.md")
-    found, problems = from_environment(os.environ if environment is None else environment)
-    merged = {**found, **(config or {}), **{key: value for key, value in settings.items() if value is not None}}
+    found, sources, problems = from_environment(os.environ if environment is None else environment)
+    given = {**(config or {}), **{key: value for key, value in settings.items() if value is not None}}
+    merged = {**found, **given}
+    if sources := {key: variable for key, variable in sources.items() if key not in given}:
+        merged["sources"] = sources
     for key, value in merged.items():
         if isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{key}: {value} is not a number that can be meant")

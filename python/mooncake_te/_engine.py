@@ -18,10 +18,10 @@ from ._core import Core
 from ._errors import Closed, InvalidArgument, InvalidType, TransferError
 from ._grants import make_grant
 from ._handles import NotCopied
+from ._names import Names
 from ._numbers import milliseconds
 from ._registration import Registering, prepare
 from ._registry import Registry
-from ._segment import Segment
 from ._status import DrainReport, EngineInfo, Explanation, Notification
 from ._task import Result, Task
 
@@ -29,10 +29,12 @@ from ._task import Result, Task
 _quarantine: list[Any] = []
 
 
-class Engine(NotCopied):
+class Engine(Names, NotCopied):
     """Registers memory, offers it to peers, and moves bytes from and to theirs. Thread-safe.
 
-    ``Engine("decode-0")`` finds peers by their address and needs no server; it listens on 127.0.0.1 unless told. Other
+    ``Engine("decode-0")`` finds peers by their address and needs no server; it listens on 127.0.0.1 unless told. With
+    ``metadata="etcd://host:2379"`` (or ``http://``, ``mem://``) its name is claimed in that store, where others find it:
+    SegmentOwned if a living engine has it, see docs/metadata.md. Other
     settings are keywords with the names, units and defaults of docs/config.md (``drain_ms=500``,
     ``connections_per_peer=4``), or a mapping in ``config``; ``MOONCAKE_TE_*`` variables set what neither says.
 
@@ -59,6 +61,17 @@ class Engine(NotCopied):
         self._lock = threading.Lock()
         self._registry = Registry()
         self._report: DrainReport | None = None
+        if self._core.info.get("metadata", "p2p") != "p2p" and self._info.name:
+            self._claim_at_start()
+
+    def _claim_at_start(self) -> None:
+        """An engine that cannot have its name is no engine."""
+        settings = json.loads(self._core.query("status"))["configuration"]
+        try:
+            self.claim(takeover=settings["takeover"], wait=settings["name_wait_ms"] / 1000)
+        except BaseException:
+            self.close(timeout=0)
+            raise
 
     # ---- who -----------------------------------------------------------------------------------------------------
 
@@ -266,32 +279,6 @@ class Engine(NotCopied):
                     item._ended("quarantined", None)
                 if isinstance(item, Buffer):
                     self._registry.remove(item)
-
-    # ---- peers ---------------------------------------------------------------------------------------------------
-
-    def open(self, name: str, timeout: float | None = None) -> Segment:
-        """Finds the engine at "host:port" and the segment that it offers. ``timeout`` in seconds; None: the engine's."""
-        return self._opened(name, self._begin_open(name, timeout).wait())
-
-    async def aopen(self, name: str, timeout: float | None = None) -> Segment:
-        """The same in asyncio."""
-        return self._opened(name, await self._begin_open(name, timeout).wait_async())
-
-    def _begin_open(self, name: str, timeout: float | None) -> Task:
-        self._require_open()
-        if not isinstance(name, str):
-            raise InvalidType(f"name: want str, got {type(name).__name__}")
-        if not name or "\0" in name:
-            raise InvalidArgument(f"name: want 'host:port', got {name!r}")
-        return self._core.start(
-            f"open {name}",
-            self._core.library.te_segment_open,
-            name.encode(),
-            milliseconds(timeout, "timeout", none=0),
-        )
-
-    def _opened(self, name: str, result: Result) -> Segment:
-        return Segment(self, int(result["segment"]), name)
 
     # ---- seeing --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ._errors import InvalidArgument, InvalidType, StaleBuffer, StaleInstance
 from ._handles import NotCopied
 from ._layout import contiguous
 from ._numbers import milliseconds
+from ._quick import Prepared
 from ._quick import submit as quick
 from ._remote import RemoteBuffer
 from ._task import Task, closed
@@ -35,6 +36,7 @@ class Segment(NotCopied):
         self.address = opened
         """What open() was given."""
         self._state = self._query()
+        self._prepared: dict[int, Prepared] = {}  # by operation: of the last call that went the short way
 
     @property
     def name(self) -> str:

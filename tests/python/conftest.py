@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from checkout import ROOT, child_environment
+
 try:
     import mooncake_te as te
 except ImportError:  # a checkout that was not installed
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+    sys.path.insert(0, str(ROOT / "python"))
     import mooncake_te as te
-
-PACKAGE_PARENT = str(Path(te.__file__).resolve().parents[1])
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def child_environment(**more: str) -> dict[str, str]:
-    """The environment of a Python child that finds the same package."""
-    paths = [PACKAGE_PARENT, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONFAULTHANDLER": "1", **more}
 
 
 def run_python(code: str, *arguments: str, timeout: float = 90, **environment: str) -> subprocess.CompletedProcess[str]:

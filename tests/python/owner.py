@@ -22,7 +22,7 @@ class Owner:
     """The parent's side."""
 
     def __init__(self, size: str = "1048576", listen: str = "127.0.0.1:0", name: str = "owner") -> None:
-        from conftest import child_environment
+        from checkout import child_environment
 
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__)), size, listen, name],

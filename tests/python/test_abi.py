@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 
-from conftest import ROOT
+from checkout import ROOT
 from mooncake_te import _abi
 
 HEADER = re.sub(r"/\*.*?\*/", "", (ROOT / "capi/te.h").read_text(), flags=re.S)

@@ -85,10 +85,13 @@ def test_failure_is_raised_in_the_await(pair) -> None:
     asyncio.run(main())
 
 
-def test_cancelled_await_leaves_the_batch_alone(pair, start_owner: Callable[..., object]) -> None:
+def test_cancelled_await_leaves_the_batch_alone(
+    make_engine: Callable[..., te.Engine], start_owner: Callable[..., object]
+) -> None:
+    engine = make_engine("patient", heartbeat_ms=20_000)
     owner = start_owner("8000000")
-    peer = pair.user.open(owner.address)
-    local = pair.user.register(bytearray(8_000_000))
+    peer = engine.open(owner.address)
+    local = engine.register(bytearray(8_000_000))
     owner.stop()
 
     async def main() -> te.Batch:

@@ -9,7 +9,7 @@ import re
 import pytest
 
 import mooncake_te as te
-from conftest import ROOT
+from checkout import ROOT
 from mooncake_te import _config
 
 
@@ -26,12 +26,15 @@ def test_precedence() -> None:
         "MC_LOG_LEVEL": "WARN",
     }
     document = json.loads(_config.document({"drain_ms": 1, "listen": None}, {"drain_ms": 2, "crc": False}, environment))
-    assert document == {"drain_ms": 1, "crc": False, "stall_ms": 500, "log_level": "warning"}
+    sources = {"stall_ms": "MOONCAKE_TE_STALL_MS", "log_level": "MC_LOG_LEVEL"}
+    assert document == {"drain_ms": 1, "crc": False, "stall_ms": 500, "log_level": "warning", "sources": sources}
 
 
 def test_lists_and_booleans_from_the_environment() -> None:
     environment = {"MOONCAKE_TE_ADVERTISE": "a:1, b:2", "MOONCAKE_TE_CRC": "off"}
-    assert json.loads(_config.document({}, None, environment)) == {"advertise": ["a:1", "b:2"], "crc": False}
+    document = json.loads(_config.document({}, None, environment))
+    assert set(document.pop("sources")) == {"advertise", "crc"}
+    assert document == {"advertise": ["a:1", "b:2"], "crc": False}
 
 
 def test_bad_environment_is_named_all_at_once() -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import mooncake_te as te
-from conftest import ROOT
+from checkout import ROOT
 from mooncake_te._errors import CODES, from_details
 
 

@@ -28,7 +28,8 @@ class Data(bytearray):
     """A bytearray that can be watched."""
 
 
-def test_dropping_the_batch_in_flight(engine: te.Engine, start_owner: Callable[..., Any]) -> None:
+def test_dropping_the_batch_in_flight(make_engine: Callable[..., te.Engine], start_owner: Callable[..., Any]) -> None:
+    engine = make_engine("patient", heartbeat_ms=20_000)
     owner = start_owner("8000000")
     peer = engine.open(owner.address)
     data = Data(8_000_000)

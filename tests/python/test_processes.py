@@ -132,16 +132,20 @@ def test_handle_newer_than_the_segment(engine: te.Engine, owner: Any, start_owne
     assert local.obj == pattern(SIZE)
 
 
-def test_stopped_peer_deadline_and_progress(engine: te.Engine, start_owner: Callable[..., Any]) -> None:
+def test_stopped_peer_deadline_and_progress(
+    make_engine: Callable[..., te.Engine], start_owner: Callable[..., Any]
+) -> None:
+    engine = make_engine("patient", heartbeat_ms=20_000)
     owner = start_owner("64000000")
     peer = engine.open(owner.address)
     local = engine.register(bytearray(64_000_000))
     owner.stop()
-    batch = peer.write(from_=local, into=handle(owner), deadline=0.5)
+    pending = peer.write(from_=local, into=handle(owner))
     with pytest.raises(te.WaitTimeout):
-        batch.wait(timeout=0.05)
-    assert batch.outcome == "PENDING"
-    assert batch.bytes_done < batch.bytes_total == 64_000_000
+        pending.wait(timeout=0.05)
+    assert pending.outcome == "PENDING"
+    assert pending.bytes_done < pending.bytes_total == 64_000_000
+    batch = peer.write(from_=local, into=handle(owner), deadline=0.5)
     with pytest.raises(te.DeadlineExceeded) as caught:
         batch.wait(timeout=60)
     assert caught.value.outcome in ("NOT_APPLIED", "UNKNOWN", "PARTIAL")

@@ -19,6 +19,12 @@ from owner import pattern
 SOON = 20.0  # seconds: far above what it takes, far below the waits that it ends
 
 
+@pytest.fixture
+def engine(make_engine: Callable[..., te.Engine]) -> te.Engine:
+    """One that does not give up a stopped peer while a busy machine takes its time."""
+    return make_engine("solo", heartbeat_ms=20_000)
+
+
 @contextmanager
 def interrupted(after: float = 0.3) -> Iterator[None]:
     """Sends SIGINT to this process, and expects KeyboardInterrupt from the block."""
