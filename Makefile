@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists the targets; .ci/ holds what they run.
 .DEFAULT_GOAL := help
-.PHONY: simulator soak help setup library wheel demo test check lint format generate go-test py-test fuzz bench bench-peers mutants clean
+.PHONY: simulator soak gopy help setup library wheel demo test check lint format generate go-test test-metadata py-test fuzz bench bench-peers mutants clean
 
 PYTHON ?= python3
 # What the wheel is made from, so that it is rebuilt only when something changed. Folders count: a file may have gone.
@@ -47,6 +47,12 @@ generate: ## write the code generated from proto/
 go-test: ## Go tests with the race detector and invariants
 	go test -race -tags invariants ./...
 
+test-metadata: build/etcd ## metadata stores against real servers: two versions of etcd, ours and the stock HTTP server
+	go test -race -tags invariants ./gocore/store/... ./gocore/metaserver/... ./gocore/cluster/...
+
+build/etcd: tests/servers/etcd/main.go tests/servers/etcd/go.mod tests/servers/etcd/go.sum
+	cd tests/servers/etcd && go build -o ../../../build/etcd .
+
 py-test: wheel ## Python tests against the wheel (ARGS="-k name")
 	"$$(.ci/venv overlay)/bin/python" -m pytest $(ARGS)
 
@@ -62,12 +68,15 @@ bench-peers: ## install stock Mooncake and NIXL wheels for bench, in an environm
 model: ## the protocol's Spin models and their mutants, at the bound of CI (all of it: tests/model/check --full)
 	@tests/model/check
 
+gopy: ## build/gopy: a metadata client for scripts, made by go-python/gopy for this interpreter (not in the wheel)
+	@tools/gopy/build.sh
+
 simulator: ## the pure core under a million faults and more, each kind often (RUNS=n seeds from FIRST=n)
-	go test ./gocore/coherence/sim -v $(SIM) -count=1 -timeout 24h -run '^TestSimulation$$' \
+	go test ./gocore/coherence/sim/... -v $(SIM) -count=1 -timeout 24h -run '^TestSimulation$$' \
 		-sim.first=$(or $(FIRST),1) -sim.runs=$(or $(RUNS),1200) -sim.rare=$(or $(RARE),1000)
 
-soak: ## a hundred times what CI simulates (hours)
-	@$(MAKE) --no-print-directory simulator FIRST=100001 RUNS=120000 RARE=100000
+soak: ## hours: 100 times what CI simulates, full models, 1,000 trials (FACTOR=n for 100, PARTS="simulator fire")
+	@FACTOR="$(FACTOR)" .ci/soak $(PARTS)
 
 mutants: ## plant each known mistake in a copy of the code; its test must fail (ARGS="S2 S4-floor-ignored --explore")
 	@tests/mutants/run.py $(ARGS)

@@ -31,6 +31,11 @@ if [ "$what" = all ]; then
   need iproute2 tc
   need nftables nft
   need spin spin
+  need etcd-server etcd
+  # The stock Mooncake wheel does not import without them.
+  for library in libcurl4:libcurl.so.4 libibverbs1:libibverbs.so.1 libnuma1:libnuma.so.1; do
+    /sbin/ldconfig -p | grep -F "${library#*:}" >/dev/null || packages+=("${library%:*}")
+  done
 fi
 # The C library's headers come as a package of their own, and Debian's Python without venv.
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
@@ -68,6 +73,11 @@ modules() {
 modules
 if [ "$what" = all ]; then
   modules -modfile=.ci/tools/go.mod
+  (cd tests/servers/etcd && modules)
+  make --no-print-directory build/etcd
   .ci/venv lint >/dev/null
+  .ci/venv stock >/dev/null
+  (cd tools/gopy && modules)
+  .ci/venv gopy >/dev/null
 fi
 .ci/venv test >/dev/null

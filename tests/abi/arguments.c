@@ -78,6 +78,19 @@ static void null_pointers(te_engine e)
   CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_open(e, NULL, 0, &task));
   CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_open(e, "", 0, &task));
   CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_open(e, "127.0.0.1:1", 0, NULL));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_open_anew(e, NULL, 0, &task));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_open_anew(e, "x", 0, NULL));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_lookup(e, NULL, &words[0]));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_lookup(e, "", &words[0]));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_lookup(e, "x", NULL));
+  CHECK_CODE(TE_E_SEGMENT_NOT_FOUND, te_segment_lookup(e, "x", &words[0]));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_describe(e, "", 0, &task));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_describe(e, "x", 0, NULL));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_describe(e, "x", 0, &task)); /* peer to peer */
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_engine_claim(e, 0, 0, 0, NULL));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_engine_claim(e, 0, 0, 0, &task));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_engine_sync(e, 0, NULL));
+  CHECK_CODE(TE_E_INVALID_ARGUMENT, te_engine_sync(e, 0, &task));
   CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_refresh(e, 1, 0, NULL));
   CHECK_CODE(TE_E_INVALID_ARGUMENT, te_segment_query(e, 1, NULL, 1, NULL));
   CHECK_CODE(TE_E_SEGMENT_NOT_FOUND, te_segment_query(e, 4711, text, sizeof(text), NULL));

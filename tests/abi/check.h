@@ -74,6 +74,7 @@ void scenario_tasks(void);
 void scenario_threads(void);
 void scenario_destroy(void);
 void scenario_stopped(void);
+void scenario_metaserver(void);
 void scenario_layout(void);
 
 /* What the process beside scenario_stopped does. */

@@ -64,6 +64,11 @@ static void every_function(struct pair *p, te_batch batch, te_task task, struct 
   FORKED(te_memory_allocate(e, 4096, &id));
   FORKED(te_memory_free(e, 4096));
   FORKED(te_segment_open(e, p->address, 0, &t));
+  FORKED(te_segment_open_anew(e, p->address, 0, &t));
+  FORKED(te_segment_lookup(e, p->address, &t));
+  FORKED(te_segment_describe(e, p->address, 0, &t));
+  FORKED(te_engine_claim(e, 0, 0, 0, &t));
+  FORKED(te_engine_sync(e, 0, &t));
   FORKED(te_segment_refresh(e, p->segment, 0, &t));
   FORKED(te_segment_query(e, p->segment, text, sizeof(text), &needed));
   FORKED(te_segment_close(e, p->segment));

@@ -24,6 +24,11 @@ static void no_engine(te_engine h, int want)
   CHECK_CODE(want, te_memory_allocate(h, 4096, &id));
   CHECK_CODE(want, te_memory_free(h, 4096));
   CHECK_CODE(want, te_segment_open(h, "127.0.0.1:1", 1, &task));
+  CHECK_CODE(want, te_segment_open_anew(h, "127.0.0.1:1", 1, &task));
+  CHECK_CODE(want, te_segment_lookup(h, "127.0.0.1:1", &task));
+  CHECK_CODE(want, te_segment_describe(h, "127.0.0.1:1", 1, &task));
+  CHECK_CODE(want, te_engine_claim(h, 0, 0, 1, &task));
+  CHECK_CODE(want, te_engine_sync(h, 1, &task));
   CHECK_CODE(want, te_segment_refresh(h, 1, 1, &task));
   CHECK_CODE(want, te_segment_query(h, 1, text, sizeof(text), NULL));
   CHECK_CODE(want, te_segment_close(h, 1));

@@ -8,11 +8,13 @@ static const struct {
   const char *name;
   void (*run)(void);
 } scenarios[] = {
-    {"library", scenario_library}, {"arguments", scenario_arguments}, {"structs", scenario_structs},
-    {"handles", scenario_handles}, {"transfer", scenario_transfer},   {"grants", scenario_grants},
-    {"notify", scenario_notify},   {"fork", scenario_fork},           {"threads", scenario_threads},
-    {"destroy", scenario_destroy}, {"tasks", scenario_tasks},         {"layout", scenario_layout},
-    {"stopped", scenario_stopped},
+    {"library", scenario_library},   {"arguments", scenario_arguments},
+    {"structs", scenario_structs},   {"handles", scenario_handles},
+    {"transfer", scenario_transfer}, {"grants", scenario_grants},
+    {"notify", scenario_notify},     {"fork", scenario_fork},
+    {"threads", scenario_threads},   {"destroy", scenario_destroy},
+    {"tasks", scenario_tasks},       {"layout", scenario_layout},
+    {"stopped", scenario_stopped},   {"metaserver", scenario_metaserver},
 };
 
 int main(int argc, char **argv)

@@ -43,6 +43,7 @@ class Contestant:
     options: str = ""
     spins: bool = False  # burns CPU while idle, and is stopped meanwhile
     threads: bool = True  # takes part in the workloads of several threads
+    apart: bool = False  # initiator and target have a processor each, as if they were on two machines
 
 
 CONTESTANTS = [
@@ -50,6 +51,10 @@ CONTESTANTS = [
     Contestant("plain C, 2 connections", "plain_c", connections=2),
     Contestant("mooncake_te, CRC on", "ours"),
     Contestant("mooncake_te, CRC off", "ours", options="crc=off"),
+    Contestant("plain C, 1 connection, apart", "plain_c", apart=True),
+    Contestant("plain C, 2 connections, apart", "plain_c", connections=2, apart=True),
+    Contestant("mooncake_te, CRC on, apart", "ours", apart=True),
+    Contestant("mooncake_te, CRC off, apart", "ours", options="crc=off", apart=True),
     Contestant("Mooncake wheel, TCP", "mooncake"),
     Contestant("NIXL wheel (cma), caller polls", "nixl", spins=True, threads=False),
 ]
@@ -112,9 +117,11 @@ class Pair:
         else:
             command = [python[who.engine], str(HERE / "worker.py"), who.engine, str(pool)]
         environment = dict(os.environ)
-        self.target = Process(command, environment | {"BENCH_ROLE": "target"}, folder / f"{who.engine}.log")
+        mine, theirs = (["taskset", "-c", core] if who.apart else [] for core in ("0", "1"))
+        log = folder / f"{who.engine}.log"
+        self.target = Process([*theirs, *command], environment | {"BENCH_ROLE": "target"}, log)
         stack.callback(self.target.end)
-        self.initiator = Process(command, environment | {"BENCH_ROLE": "initiator"}, folder / f"{who.engine}.log")
+        self.initiator = Process([*mine, *command], environment | {"BENCH_ROLE": "initiator"}, log)
         stack.callback(self.initiator.end)
         self.initiator.ask("connect", self.target.hello["address"], who.connections)
         self.version = self.target.hello.get("version", "")
@@ -171,7 +178,8 @@ class Bench:
                 self.left_out[who.name] = "not installed (make bench-peers)"
                 continue
             # The two rows of one engine that differ in an option only are one pair of processes.
-            same = [p for p in self.pairs if p.who.engine == who.engine and p.who.connections == who.connections]
+            kind = (who.engine, who.connections, who.apart)
+            same = [p for p in self.pairs if (p.who.engine, p.who.connections, p.who.apart) == kind]
             if same and who.engine != "plain_c":
                 pair = Pair.__new__(Pair)
                 pair.__dict__.update(same[0].__dict__)

@@ -26,12 +26,14 @@ OWN = 0  # the operation number of what an owner put there itself
 class Peer:
     """The parent's side."""
 
+    script = Path(__file__)  # what the process runs
+
     def __init__(
         self, name: str = "peer", listen: str = "127.0.0.1:0", namespace: str | None = None, **settings: Any
     ) -> None:
         prefix = ["ip", "netns", "exec", namespace] if namespace else []
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, str(Path(__file__)), name, listen, json.dumps(settings)],
+            [*prefix, sys.executable, str(self.script), name, listen, json.dumps(settings)],
             env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -117,6 +119,7 @@ class Served:
         self.failed = threading.Event()
         self.report: dict[str, Any] = {}
         self.flying: list[Any] = []
+        self.holes: list[int] = []
 
     def hello(self) -> dict[str, Any]:
         return {
@@ -282,14 +285,22 @@ class Served:
     # ---- as a process
 
     def descriptors(self, spare: int | None) -> dict[str, Any]:
-        """Leaves room for so many more file descriptors; None takes the limit away again."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if spare is not None:
-            used = max(int(fd) for fd in os.listdir("/proc/self/fd"))
-            soft = used + 1 + spare
-        else:
-            soft = hard
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        """Leaves room for so many more file descriptors; None takes the limit away again. The holes below the largest
+        are filled, because a limit counts numbers, not descriptors.
+        """
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if spare is None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            while self.holes:
+                os.close(self.holes.pop())
+            return {}
+        used = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1 + spare, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                self.holes.append(os.dup(0))
+        for _ in range(spare):
+            os.close(self.holes.pop())
         return {}
 
     def memory_limit(self, spare: int) -> dict[str, Any]:
@@ -327,8 +338,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"error": name, "text": str(error), "type": type(error).__name__}
 
 
-def main() -> None:
-    served = Served(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
+def main(kind: type[Served] = Served) -> None:
+    served = kind(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
     print(json.dumps(served.hello()), flush=True)
     for line in sys.stdin:
         command, arguments = json.loads(line)

@@ -94,12 +94,13 @@ def test_deregister_under_fire(start_peer: Callable[..., Any]) -> None:
     """After close() returned not one byte changes. gocore/engine makes 100 trials of this; here all of Python is in it."""
     owner, writer = start_peer("owner"), start_peer("writer")
     target = owner.must("register", size=SIZE)
-    in_flight = 0
-    for trial in range(20):
+    in_flight, trial = 0, 0
+    while trial < 20 or in_flight < 10:
+        assert trial < 200, "too few trials had bytes in flight"
         writer.must("fly", address=owner.address, handle=target["handle"], operation=5, count=12)
         # Without waiting for the writer, who may be in the middle of a write, and with.
         report = owner.must("close", id=target["id"], timeout=0 if trial % 4 < 2 else 2)
-        assert report["seconds"] < 10, report
+        assert report["seconds"] < 5 * 2 + 5, report
         again = owner.must("register", again=target["id"]) if trial % 2 else None
         ends = writer.must("landed")["ends"]
         assert set(ends) <= {"COMPLETED", "STALE_BUFFER", "REVOKED", "DRAINING"}, ends
@@ -109,7 +110,7 @@ def test_deregister_under_fire(start_peer: Callable[..., Any]) -> None:
         seen = owner.must("verify", id=again["id"] if again else target["id"])
         assert seen["wrong"] == [], f"trial {trial}: a byte landed after the drain, {report} {ends}"
         target = again or owner.must("register", again=target["id"])
-    assert in_flight >= 10, "too few trials had bytes in flight"
+        trial += 1
 
 
 EXIT = """
@@ -142,7 +143,7 @@ def test_exit_in_flight(start_peer: Callable[..., Any], trials: Callable[[int], 
             env=child_environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         return done.returncode, "" if done.returncode == 0 else done.stderr
 
@@ -202,6 +203,13 @@ def test_fork_under_load(start_peer: Callable[..., Any]) -> None:
     assert seen["count"] > 0
 
 
+def opens(peer: Any, address: str) -> None:
+    """It can be opened again: sooner or later, since each attempt of these peers is a short one."""
+    deadline = time.monotonic() + 60
+    while (said := peer.ask("open", address=address)).get("error"):
+        assert time.monotonic() < deadline, said
+
+
 def test_full_descriptor_table_of_the_owner(start_peer: Callable[..., Any]) -> None:
     """No descriptor is left to accept with: present peers go on, a new one gets a typed error, and later succeeds."""
     owner, reader, late = start_peer("owner"), start_peer("reader"), start_peer("late", open_timeout_ms=2000)
@@ -213,10 +221,7 @@ def test_full_descriptor_table_of_the_owner(start_peer: Callable[..., Any]) -> N
     seen = reader.must("halted")
     assert (seen["failures"], seen["wrong"]) == ({}, 0)
     owner.must("descriptors", spare=None)
-    deadline = time.monotonic() + 30
-    while said.get("error") and time.monotonic() < deadline:
-        said = late.ask("open", address=owner.address)
-    assert not said.get("error"), said
+    opens(late, owner.address)
     read = late.must("read", address=owner.address, handle=target["handle"], operation=0, writer=owner.instance)
     assert read["wrong"] == []
 
@@ -231,7 +236,7 @@ def test_full_descriptor_table_of_the_initiator(start_peer: Callable[..., Any]) 
     read = user.must("read", address=owner.address, handle=target["handle"], operation=0, writer=owner.instance)
     assert read["wrong"] == []
     user.must("descriptors", spare=None)
-    user.must("open", address=second.address)
+    opens(user, second.address)
     read = user.must("read", address=second.address, handle=other["handle"], operation=0, writer=second.instance)
     assert read["wrong"] == []
 

@@ -13,7 +13,9 @@ import mooncake_te as te
 
 MIB = 1 << 20
 BATCH = 64 * MIB
+SETTLED = 60.0  # seconds, far above the few round trips and the back-off of 5 s that it takes
 LOST = {"PEER_DEAD", "PEER_UNREACHABLE", "STALE_INSTANCE"}
+# So that a death is noticed soon. Where nobody dies the default has to do: a busy machine must not look like a death.
 FAST = {"heartbeat_ms": 200}
 
 
@@ -21,17 +23,27 @@ def result(case: str, text: str) -> None:
     print(f"failure {case}: {text}")
 
 
-@pytest.fixture
-def pair(start_peer: Callable[..., Any]) -> tuple[Any, Any, Any]:
-    """An owner of 64 MiB, a writer that wrote once, and the handle."""
-    owner, writer = start_peer("owner", **FAST), start_peer("writer", **FAST)
+def start_pair(start_peer: Callable[..., Any], **settings: Any) -> tuple[Any, Any, Any]:
+    owner, writer = start_peer("owner", **settings), start_peer("writer", **settings)
     target = owner.must("register", size=BATCH)
     writer.must("write", address=owner.address, handle=target["handle"], operation=1)
     return owner, writer, target
 
 
-def test_a_target_killed(pair: Any) -> None:
-    owner, writer, target = pair
+@pytest.fixture
+def pair(start_peer: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """An owner of 64 MiB, a writer that wrote once, and the handle."""
+    return start_pair(start_peer)
+
+
+@pytest.fixture
+def fast_pair(start_peer: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """The same, and each notices soon that the other is gone."""
+    return start_pair(start_peer, **FAST)
+
+
+def test_a_target_killed(fast_pair: Any) -> None:
+    owner, writer, target = fast_pair
     where = {"address": owner.address, "handle": target["handle"]}
     writer.must("fly", operation=2, count=8, **where)
     owner.kill()
@@ -48,8 +60,8 @@ def test_a_target_killed(pair: Any) -> None:
     result("a", f"ended {took * 1000:.0f} ms after the kill {dict(ends)}; later calls fail within {slowest:.2f} s")
 
 
-def test_b_target_restarted_with_its_buffer_elsewhere(pair: Any, start_peer: Callable[..., Any]) -> None:
-    owner, writer, target = pair
+def test_b_target_restarted_with_its_buffer_elsewhere(fast_pair: Any, start_peer: Callable[..., Any]) -> None:
+    owner, writer, target = fast_pair
     owner.kill()
     owner = start_peer("owner", owner.address, **FAST)
     owner.must("register", size=4096)  # so that the buffer comes to another place and number
@@ -69,9 +81,9 @@ def test_b_target_restarted_with_its_buffer_elsewhere(pair: Any, start_peer: Cal
     result("b", f"{failed} call failed, then it works; the old handle gives STALE_INSTANCE")
 
 
-def test_b2_everything_comes_back_but_the_owner(pair: Any, start_peer: Callable[..., Any]) -> None:
+def test_b2_everything_comes_back_but_the_owner(fast_pair: Any, start_peer: Callable[..., Any]) -> None:
     """Name, ports, number and length of the buffer are those of before; the memory is somebody else's."""
-    owner, writer, target = pair
+    owner, writer, target = fast_pair
     address, data = owner.address, owner.data
     owner.kill()
     owner = start_peer("owner", address, data_listen=data, **FAST)
@@ -90,35 +102,45 @@ def test_c_unregistered_under_batches(pair: Any) -> None:
     report = owner.must("close", id=target["id"], timeout=2)
     ends = writer.must("landed")["ends"]
     assert set(ends) <= {"COMPLETED", "STALE_BUFFER", "REVOKED", "DRAINING"}, ends
-    later = [writer.ask("write", operation=3, **where) for _ in range(5)]
-    assert {said["error"] for said in later} <= {"STALE_BUFFER", "REVOKED"}, later
+    # close() has fenced the memory; that it is over reaches the writer later (RETIRED, and a fresh descriptor). Until then
+    # it refuses by itself, and says DRAINING. Nothing else may come before, and nothing of it after.
+    draining = 0
+    until = time.monotonic() + SETTLED
+    while (said := writer.ask("write", operation=3, **where)).get("error") == "DRAINING":
+        assert said["outcome"] == "NOT_APPLIED", said
+        assert time.monotonic() < until, f"DRAINING {draining} times, long after close() returned"
+        draining += 1
+    later = [said] + [writer.ask("write", operation=3, **where) for _ in range(4)]
+    assert {said.get("error") for said in later} <= {"STALE_BUFFER", "REVOKED"}, later
+    assert {said["outcome"] for said in later} == {"NOT_APPLIED"}, later
     slowest = max(said["seconds"] for said in later)
-    assert slowest < 5
+    assert slowest < 25
     assert owner.must("verify", id=target["id"])["wrong"] == []
     result(
         "c",
         f"close waited {report['seconds'] * 1000:.0f} ms for the acknowledgement; {dict(ends)}; later calls "
-        f"{later[0]['error']} in {slowest * 1000:.0f} ms",
+        f"DRAINING {draining} times, then {later[0]['error']} in {slowest * 1000:.0f} ms",
     )
 
 
 def test_c2_memory_used_again_at_once(pair: Any) -> None:
     """Large operations are under way when the memory is closed; it is filled anew the moment that close returned."""
     owner, writer, target = pair
-    in_flight = 0
-    for trial in range(4):
+    in_flight, trial = 0, 0
+    while trial < 4 or in_flight < 3:
+        assert trial < 40, "too few trials had bytes in flight"
         writer.must("fly", address=owner.address, handle=target["handle"], operation=2, count=3)
         owner.must("close", id=target["id"], timeout=0 if trial % 2 else 2)
         ends = writer.must("landed")["ends"]
         in_flight += set(ends) != {"COMPLETED"}
         assert owner.must("verify", id=target["id"])["wrong"] == [], f"trial {trial}"
         target = owner.must("register", again=target["id"])
-    assert in_flight >= 3
-    result("c2", "0 bytes in 4 runs (100 runs in gocore/engine TestDeregisterUnderFire)")
+        trial += 1
+    result("c2", f"0 bytes in {trial} runs (100 runs in gocore/engine TestDeregisterUnderFire)")
 
 
-def test_d_stopped_for_a_while(pair: Any) -> None:
-    owner, writer, target = pair
+def test_d_stopped_for_a_while(fast_pair: Any) -> None:
+    owner, writer, target = fast_pair
     owner.stop()
     writer.send("write", address=owner.address, handle=target["handle"], operation=2)
     time.sleep(3)
@@ -132,8 +154,8 @@ def test_d_stopped_for_a_while(pair: Any) -> None:
     result("d", f"{said['outcome']}")
 
 
-def test_d2_stopped_for_good(pair: Any) -> None:
-    owner, writer, target = pair
+def test_d2_stopped_for_good(fast_pair: Any) -> None:
+    owner, writer, target = fast_pair
     owner.stop()
     said = writer.ask("write", address=owner.address, handle=target["handle"], operation=2, deadline=1.0)
     assert said["error"] in LOST | {"DEADLINE"}, said
@@ -246,7 +268,7 @@ def test_e_segment_name(bad: Bad, name: str) -> None:
     began = time.monotonic()
     with pytest.raises(te.TransferError) as caught:
         bad.user.open(name, timeout=2)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     result(f"e, segment {name!r}", f"{caught.value.name}: {caught.value.hint}")
 
 

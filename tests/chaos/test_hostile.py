@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 # What an attack may cost: the caps of docs/config.md and the Go heap that is not yet collected, far below what is thrown.
 MOST_GROWTH = 256 * MIB
+PATIENCE = 60.0  # seconds for what takes milliseconds on a machine that is not busy
 
 
 class Scene:
@@ -36,7 +37,7 @@ class Scene:
 
     def connect(self, port: str) -> socket.socket:
         host, number = self.control if port == "control" else self.data
-        return socket.create_connection((host, int(number)), timeout=10)
+        return socket.create_connection((host, int(number)), timeout=PATIENCE)
 
     def calm(self, seconds: float = 1.0) -> Any:
         """The friend's figures without an attack."""
@@ -88,7 +89,7 @@ def scene(start_peer: Callable[..., Any]) -> Scene:
     return Scene(start_peer)
 
 
-def answer(s: socket.socket, seconds: float = 10) -> bytes:
+def answer(s: socket.socket, seconds: float = PATIENCE) -> bytes:
     """What comes until the other side closes; time-out means that it does not."""
     s.settimeout(seconds)
     got = b""
@@ -168,7 +169,6 @@ def test_oversized_control_message(scene: Scene) -> None:
         while time.monotonic() < over:
             with scene.connect("control") as s:
                 s.sendall(hello + headers + data)
-                s.settimeout(10)
                 got = b""
                 with suppress(ConnectionError, TimeoutError):
                     while reset not in got and (piece := s.recv(65536)):
@@ -183,7 +183,7 @@ def test_slow_loris(scene: Scene) -> None:
         slow = [(port, scene.connect(port)) for port in ("control", "data") for _ in range(150)]
         closed = 0
         began = time.monotonic()
-        for i in range(60):
+        for i in range(400):
             still = []
             for port, s in slow:
                 try:
@@ -222,7 +222,7 @@ def test_connection_flood(start_peer: Callable[..., Any]) -> None:
                 assert descriptors() < before + 2000
                 for s in kept:
                     s.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while descriptors() > before + 20 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert descriptors() <= before + 20
@@ -244,14 +244,14 @@ def test_flood_that_keeps_to_the_protocol(scene: Scene, attacker: Path, what: st
             [str(attacker), "-to", scene.victim.address, "-with", what, "-seconds", "3"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
         print(f"flood of {what}: {said}")
         assert said["Sent"] > 0
     # The victim is its old self. A flooder that took tokens and went away is fenced when D is over, like anybody.
-    report = scene.victim.must("close", id=scene.target["id"], timeout=1)
-    assert report["seconds"] < 10
+    report = scene.victim.must("close", id=scene.target["id"], timeout=3)
+    assert report["seconds"] < 5 * 3
     assert scene.friend.instance not in report["timed_out"]
     assert scene.victim.must("verify", id=scene.target["id"])["wrong"] == []
