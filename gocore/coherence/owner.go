@@ -25,6 +25,9 @@ type OwnerConfig struct {
 	Heartbeat types.Time
 	// Random is the source of tokens and nonces: crypto/rand in the engine, seeded in the simulator. Required.
 	Random func() uint64
+	// Grace is how long every drain of something listed lasts at least (unless its D is 0): peers that cannot be asked,
+	// because they only read the stock copy of the descriptor, get that long to forget it. Default 0.
+	Grace types.Time
 	// MaxTokens caps the tokens of one peer that no connection has shown yet. Default 64.
 	MaxTokens int
 	// MaxPaths caps what one peer holds in all, tokens and connections, so that no peer takes every connection of the
@@ -49,7 +52,7 @@ type Owner struct {
 
 	ids     map[types.BufferID]*ownedID // all that is not gone; quarantined ones stay for ever
 	revoked idSet                       // grants that are gone, as far as remembered
-	listing []descriptor.Buffer         // cache of Describe, immutable once built; nil when out of date
+	listing listing                     // what Describe tells
 
 	floor      types.Version                      // of ids that concern everyone
 	peerFloors map[types.InstanceID]types.Version // of grants for one peer; see raiseFloor
@@ -116,6 +119,16 @@ func (o *Owner) Version() types.Version { return o.version }
 
 // Published is the version of the last published change: what heads and heartbeats carry.
 func (o *Owner) Published() types.Version { return o.published }
+
+// RaiseVersion takes a version above one that was found in a store under our name and publishes it, so that readers who
+// know that one see ours as newer. Numbers that no clock gives are not followed.
+func (o *Owner) RaiseVersion(above types.Version) []Action {
+	if above > o.version && above < descriptor.MaxVersion-1 {
+		o.version = above
+	}
+	o.nextVersion()
+	return []Action{o.publish()}
+}
 
 func (o *Owner) publish() Action {
 	o.published = o.version

@@ -19,6 +19,7 @@ type drainRun struct {
 	listed   bool       // some ID stands in the descriptor: it publishes
 	start    types.Time
 	deadline types.Time
+	grace    types.Time    // not fenced before, for the sake of readers that cannot be asked
 	version  types.Version // of READY -> DRAINING
 
 	// wait is W: who was in G at the start and has neither acknowledged nor left G. What a peer was sent it must
@@ -68,7 +69,7 @@ func (o *Owner) Drain(now types.Time, ids []types.BufferID, within types.Time) (
 	}
 	out := []Action{RefuseNew{IDs: idsOf(d.ids)}}
 	if d.listed {
-		o.listing = nil
+		o.listing.altered(d.ids)
 		out = append(out, o.publish())
 	}
 	o.askHolders(d)
@@ -78,6 +79,11 @@ func (o *Owner) Drain(now types.Time, ids []types.BufferID, within types.Time) (
 		}
 	}
 	if within > 0 {
+		if d.listed && o.cfg.Grace > 0 {
+			d.grace = later(now, o.cfg.Grace)
+			d.deadline = max(d.deadline, d.grace)
+			o.timers.add(d.grace, d, nil)
+		}
 		o.timers.add(d.deadline, d, nil)
 	}
 	return d.id, append(out, o.advance(now, d)...), nil
@@ -210,7 +216,7 @@ func (o *Owner) Hasten(now, within types.Time) []Action {
 		if d == nil || d.fencing || d.deadline <= limit { // an earlier one of this loop may have ended it
 			continue
 		}
-		d.deadline = limit
+		d.deadline, d.grace = limit, min(d.grace, limit)
 		o.timers.add(limit, d, nil)
 		out = append(out, o.advance(now, d)...)
 	}
@@ -270,7 +276,7 @@ func (o *Owner) advance(now types.Time, d *drainRun) []Action {
 		return nil
 	}
 	var out []Action
-	if !d.fencing && (now >= d.deadline || d.gates == 0 || len(d.wait) == 0 && d.locals == 0) {
+	if !d.fencing && now >= d.grace && (now >= d.deadline || d.gates == 0 || len(d.wait) == 0 && d.locals == 0) {
 		out = o.fence(d)
 	}
 	if d.fencing && d.gates == 0 && d.locals == 0 {
@@ -344,7 +350,7 @@ func (o *Owner) finish(now types.Time, d *drainRun) []Action {
 	report.Version = o.version
 	var out []Action
 	if d.listed {
-		o.listing = nil
+		o.listing.altered(d.ids)
 		out = append(out, o.publish())
 	}
 	out = append(out, DrainDone{Drain: d.id, Report: report})

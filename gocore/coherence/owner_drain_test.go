@@ -400,3 +400,32 @@ func TestTenThousandGrantsInOneDrain(t *testing.T) {
 	require.Len(t, one[DrainDone](t, r.got(done)).Report.IDs, 10_000)
 	require.Equal(t, 1, r.Stats().RevokedIntervals)
 }
+
+// Stock readers cannot be asked, so what they may have read of stays usable for what was admitted until they forgot it.
+func TestGraceHoldsTheFenceOfWhatIsListed(t *testing.T) {
+	r := newOwnerRig(t, func(c *OwnerConfig) { c.Grace = types.Second })
+	listed := r.all(10)
+	_, acts := r.drain(types.Millisecond, listed)
+	require.Empty(t, each[CloseGates](append(acts, r.localQuiet(listed)...)), "nobody has to acknowledge, and still")
+	at, ok := r.NextWake()
+	require.True(t, ok)
+	require.Equal(t, r.now+types.Second, at)
+	r.now = at
+	acts = r.got(r.Tick(r.now))
+	one[CloseGates](t, acts)
+	one[DrainDone](t, r.quiet(acts))
+
+	private := r.grants(10)
+	_, acts = r.drain(types.Second, private)
+	acts = append(acts, r.localQuiet(private)...)
+	one[CloseGates](t, acts)
+
+	hurried := r.all(10)
+	_, acts = r.drain(0, hurried)
+	one[CloseGates](t, acts)
+
+	closing := r.all(10)
+	r.drain(60*types.Second, closing)
+	r.localQuiet(closing)
+	one[CloseGates](t, r.got(r.Hasten(r.now, 0)))
+}

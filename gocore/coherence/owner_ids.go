@@ -110,18 +110,7 @@ func (e *ownedID) goneCode() errcode.Code {
 // Describe samples the version and the listed buffers together. The buffers are shared between calls and must not be
 // changed (model: drain.describe).
 func (o *Owner) Describe() (types.Version, []descriptor.Buffer) {
-	if o.listing == nil {
-		o.listing = []descriptor.Buffer{}
-		for _, e := range o.ids {
-			if e.listed() && (e.state == types.Ready || e.state == types.Draining) {
-				o.listing = append(o.listing, descriptor.Buffer{
-					ID: e.id, Length: e.length, State: e.state, Perm: e.perm, Label: e.label, Location: e.location,
-				})
-			}
-		}
-		slices.SortFunc(o.listing, func(a, b descriptor.Buffer) int { return compareIDs(a.ID, b.ID) })
-	}
-	return o.version, o.listing
+	return o.version, o.listing.look(o.ids)
 }
 
 // IDsOf lists the grants of a registration that are not gone, sorted.

@@ -31,11 +31,11 @@ func (o *Owner) Register(_ types.Time, regs ...Registration) ([]types.BufferID, 
 		o.counts.registrations++
 		out = append(out, e.id)
 		listed = listed || e.listed()
+		o.listing.registered(e)
 	}
 	if !listed {
 		return out, nil
 	}
-	o.listing = nil
 	o.nextVersion()
 	return out, []Action{o.publish()}
 }

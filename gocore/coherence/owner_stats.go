@@ -172,7 +172,7 @@ func (o *Owner) checkDrain(id DrainID, d *drainRun) error {
 	if d.fencing && gates == 0 && locals == 0 {
 		return fmt.Errorf("drain %d has nothing left to wait for and has not ended", id)
 	}
-	if !d.fencing && len(d.wait) == 0 && locals == 0 {
+	if !d.fencing && d.grace == 0 && len(d.wait) == 0 && locals == 0 {
 		return fmt.Errorf("drain %d has nobody left to wait for and has not fenced", id)
 	}
 	for p := range d.wait {

@@ -47,7 +47,8 @@ type StoreRenew struct {
 // StoreRelease: give the name back; answer by Released.
 type StoreRelease struct{ Epoch uint64 }
 
-// StoreRemake: the store went back; make a new store ID unless it changed since; answer by Remade.
+// StoreRemake: the store went back (or is empty: Seen is ""); make a new store ID unless it changed since; answer by
+// Remade with the ID that the store has now. Of Publisher and of Directory: answer whoever sent it.
 type StoreRemake struct{ Seen string }
 
 // RaiseVersion: the owner's counter must pass this version, found in the store, before the next publish; answer by
@@ -104,10 +105,12 @@ type DirAdopted struct {
 	Source   string // watch, get, open, sync
 }
 
-// DirAnswer ends the waiting of opens, forced refreshes and syncs of this name: OK, SEGMENT_NOT_FOUND (never published),
-// SEGMENT_GONE (it was there), METADATA_UNAVAILABLE, METADATA_REFUSED, METADATA_INVALID, PEER_UNREACHABLE.
+// DirAnswer ends one wait, of an open, a forced refresh or a sync: OK (the name leads to the instance that DirAdopted
+// named last), SEGMENT_NOT_FOUND (never published), SEGMENT_GONE (it was there), METADATA_UNAVAILABLE, METADATA_REFUSED,
+// METADATA_INVALID, PEER_UNREACHABLE.
 type DirAnswer struct {
 	Name   string
+	Ticket uint64 // as given by Open, Refresh or Sync
 	Code   errcode.Code
 	Detail string
 }

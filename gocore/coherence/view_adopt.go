@@ -43,8 +43,10 @@ func (v *View) Adopt(now types.Time, d *descriptor.Descriptor) (Change, []Action
 	old := v.desc
 	if old != nil {
 		ch.From = old.Version
-		// Newer is ">" and never "!=": answers may overtake each other. Under one store the epoch may not go back either.
-		if d.Version <= old.Version || (d.StoreID == old.StoreID && d.Epoch < old.Epoch) {
+		// Newer is ">" and never "!=": answers may overtake each other. A newer epoch does not make up for an older version:
+		// floors and states are of the one counter of this instance.
+		newer, _ := descriptor.Newer(&d.Head, &old.Head)
+		if !newer || d.Version < old.Version {
 			if d.Version == old.Version {
 				r.freshAt = now
 			} else {
@@ -107,7 +109,7 @@ func diff(old, d *descriptor.Descriptor, ch *Change, acts []Action) []Action {
 			if a[0].State != b[0].State {
 				ch.States = append(ch.States, b[0].ID)
 			}
-			keys = keys || a[0] != b[0]
+			keys = keys || !a[0].Equal(b[0])
 			a, b = a[1:], b[1:]
 		}
 	}
@@ -161,6 +163,12 @@ func (v *View) Heartbeat(now types.Time, version, floor types.Version) []Action 
 // Invalidate takes a push: the peer published version.
 func (v *View) Invalidate(now types.Time, version types.Version) []Action {
 	return v.heard(now, version, "push")
+}
+
+// Confirm takes the version of a head that a store was just proven to hold for this instance: the snapshot is fresh if it
+// is as new, also without a session, and else it is fetched.
+func (v *View) Confirm(now types.Time, version types.Version) []Action {
+	return v.heard(now, version, "store")
 }
 
 func (v *View) heard(now types.Time, version types.Version, why string) []Action {

@@ -109,7 +109,7 @@ func (v *View) Resolve(now types.Time, id types.BufferID) (Binding, errcode.Code
 		return Binding{}, errcode.StaleInstance, nil
 	}
 	if v.closed.Has(id) {
-		return Binding{}, v.closedCode(id), nil
+		return Binding{}, v.closedCode(id), v.stillDraining(now, id)
 	}
 	acts := v.agedOut(now, nil)
 	b, code := v.lookup(id)
@@ -172,6 +172,18 @@ func (v *View) closedCode(id types.BufferID) errcode.Code {
 		return errcode.DrainingCode
 	}
 	return errcode.Revoked
+}
+
+// stillDraining looks, where no session tells, whether the drain of an ID with a shut gate is over. Without that the
+// answer would be DRAINING for ever: nothing else asks a peer that nobody has work for.
+func (v *View) stillDraining(now types.Time, id types.BufferID) []Action {
+	if v.session || v.counts[id] > 0 || v.listed(id) == nil {
+		return nil
+	}
+	if v.refresh.forced == "" {
+		v.refresh.forced = "a drained buffer is still listed"
+	}
+	return v.refreshIfDue(now, nil)
 }
 
 // Check applies permission and S11 to an ID that Resolve bound.

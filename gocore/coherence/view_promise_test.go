@@ -33,3 +33,27 @@ func TestViewPromiseOutlivesTheSession(t *testing.T) {
 	require.Empty(t, v.PathLost(7, 7, false))
 	require.True(t, v.Evictable(), "without a path the owner does not count on it")
 }
+
+// A drain that ended while nobody listened is asked about, so that DRAINING is not the answer for ever.
+func TestViewDrainThatEndedUnheard(t *testing.T) {
+	v := newTestView(0)
+	v.SessionUp(0)
+	adopt(t, v, 0, describe(1, ready(1), ready(2)))
+	v.OnDrain(1, []types.BufferID{1}, 2, types.Second, 3)
+	_, code, acts := v.Resolve(2, 1)
+	require.Equal(t, errcode.DrainingCode, code)
+	require.Empty(t, acts, "the session will tell")
+
+	v.SessionDown(3)
+	at := types.Time(10 * types.Second)
+	_, code, acts = v.Resolve(at, 1)
+	require.Equal(t, errcode.DrainingCode, code)
+	require.Len(t, each[Refresh](acts), 1)
+	_, _, acts = v.Resolve(at, 1)
+	require.Empty(t, acts, "one at a time")
+	adopt(t, v, at, describe(3, ready(2)))
+	_, code, _ = v.Resolve(at, 1)
+	require.Equal(t, errcode.Revoked, code)
+	_, code, _ = v.Resolve(at, 2)
+	require.Equal(t, errcode.OK, code)
+}

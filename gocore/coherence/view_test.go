@@ -72,6 +72,17 @@ func TestViewAdoptIsMonotone(t *testing.T) {
 	require.False(t, ch.Adopted, "under one store the epoch never goes back (S5)")
 }
 
+func TestViewIsConfirmedByTheStore(t *testing.T) {
+	v := newTestView(types.Second)
+	adopt(t, v, 0, describe(10, ready(1)))
+	require.Empty(t, v.Confirm(40*types.Second, 10), "no session, but the store holds the same version")
+	_, code, acts := v.Resolve(40*types.Second+types.Second/2, 1)
+	require.Equal(t, errcode.OK, code)
+	require.Empty(t, acts)
+	_, code, _ = v.Resolve(80*types.Second, 1)
+	require.NotEqual(t, errcode.OK, code, "and no longer, for more than the hard TTL")
+}
+
 func TestViewInvalidateByWhatChanged(t *testing.T) {
 	for _, c := range []struct {
 		name string

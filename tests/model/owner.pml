@@ -8,6 +8,8 @@
  * LITERAL_CMP    compare only ModRevision(owner) and ModRevision(head), as the design had it once
  * LITERAL_FENCED "compare lost: FENCED" without looking whose the owner key is
  * LITERAL_READER newer = greater (epoch, version), whatever instance
+ * LITERAL_PAST   a head of an earlier store_id is adopted whenever its instance answers, though a newer one of that
+ *                store_id had been adopted before
  */
 #ifndef RMAX
 #define RMAX 8
@@ -77,12 +79,18 @@ inline drop(c) {
 proctype Claimant(byte c) {
   byte o;
   end: do
-  /* acquire: free, or takeover of another's (then revoke that lease) */
-  :: atomic { epoch[c] == 0 && !pend[c] && rev < RMAX && (o_inst == 0) ->
+  /* acquire: free, or left of an ownership of its own that it gave up or never heard of, or takeover of another's (then
+     revoke that lease) */
+  :: atomic { /* action: owner.acquire */ epoch[c] == 0 && !pend[c] && rev < RMAX && (o_inst == 0) ->
        rev++; o_inst = c; o_rev = rev; o_lease = c; lease[c] = true;
        h_inst = 0; h_rev = 0; h_epoch = 0; h_ver = 0; h_sid = 0; h_lease = 0;
        epoch[c] = rev; mysid[c] = sid; last[c] = 0; rnew[c] = 0 }
-  :: atomic { epoch[c] == 0 && !pend[c] && rev < RMAX && o_inst == 3-c ->
+  :: atomic { /* action: owner.acquire_again */ epoch[c] == 0 && !pend[c] && rev < RMAX && o_inst == c ->
+       rev++; o_rev = rev; o_lease = c; lease[c] = true;          /* a new lease; the old one is revoked, with its keys */
+       h_inst = 0; h_rev = 0; h_epoch = 0; h_ver = 0; h_sid = 0; h_lease = 0;
+       if :: s_inst == c -> s_inst = 0 :: else fi;
+       epoch[c] = rev; mysid[c] = sid; last[c] = 0; rnew[c] = 0 }
+  :: atomic { /* action: owner.take_over */ epoch[c] == 0 && !pend[c] && rev < RMAX && o_inst == 3-c ->
        rev++; o = o_inst; o_inst = c; o_rev = rev; o_lease = c; lease[c] = true;
        h_inst = 0; h_rev = 0; h_epoch = 0; h_ver = 0; h_sid = 0; h_lease = 0;
        epoch[c] = rev; mysid[c] = sid; last[c] = 0; rnew[c] = 0 };
@@ -96,10 +104,10 @@ proctype Claimant(byte c) {
        :: else -> skip
        fi; o = 0 }
   /* publish */
-  :: d_step { epoch[c] != 0 && !pend[c] && vers[c] < VMAX ->
+  :: d_step { /* action: owner.publish */ epoch[c] != 0 && !pend[c] && vers[c] < VMAX ->
        vers[c]++; pend[c] = true; p_ep[c] = epoch[c]; p_last[c] = last[c]; p_ver[c] = vers[c]; p_sid[c] = mysid[c]; res[c] = 0 }
-  :: atomic { pend[c] && res[c] == 1 -> last[c] = (epoch[c] != 0 -> p_last[c] : 0); nopend(c) }
-  :: atomic { pend[c] && res[c] == 2 ->                /* compare lost */
+  :: atomic { /* action: owner.published */ pend[c] && res[c] == 1 -> last[c] = (epoch[c] != 0 -> p_last[c] : 0); nopend(c) }
+  :: atomic { /* action: owner.compare_lost */ pend[c] && res[c] == 2 ->
        nopend(c);
 #ifdef LITERAL_FENCED
        assert(!(o_inst == c && o_rev == epoch[c]));    /* S6: FENCED is said only when the name is another's */
@@ -113,13 +121,13 @@ proctype Claimant(byte c) {
 #endif
      }
   /* no answer in time: read back; the request may still be on its way */
-  :: atomic { pend[c] && res[c] == 0 && !zomb[c] ->
+  :: atomic { /* action: owner.no_answer */ pend[c] && res[c] == 0 && !zomb[c] ->
        zomb[c] = true; z_ep[c] = p_ep[c]; z_last[c] = p_last[c]; z_ver[c] = p_ver[c]; z_sid[c] = p_sid[c];
        nopend(c);
        if :: epoch[c] != 0 && h_inst == c && h_epoch == epoch[c] && sid == mysid[c] -> last[c] = h_rev :: else fi }
   /* renewal: the lease first, then the owner key, read linearizably in the same round */
-  :: d_step { epoch[c] != 0 && rnew[c] == 0 && lease[c] -> rnew[c] = 1 }
-  :: atomic { rnew[c] == 1 ->
+  :: d_step { /* action: owner.renew */ epoch[c] != 0 && rnew[c] == 0 && lease[c] -> rnew[c] = 1 }
+  :: atomic { /* action: owner.renewed */ rnew[c] == 1 ->
        rnew[c] = 0;
        if
 #ifdef M_RENEW_BLIND
@@ -133,7 +141,7 @@ proctype Claimant(byte c) {
        :: else -> noowner(c)
        fi }
   /* it notices that the store is another one: a revision went back, or store_id is missing or differs */
-  :: atomic { restored && epoch[c] != 0 && sid != mysid[c] -> noowner(c) }
+  :: atomic { /* action: owner.notice_restore */ restored && epoch[c] != 0 && sid != mysid[c] -> noowner(c) }
   od
 }
 
@@ -157,12 +165,13 @@ proctype Store() {
        lease[1] = (b_ol == 1 || b_hl == 1); lease[2] = (b_ol == 2 || b_hl == 2);
        b_rev = 0; b_oi = 0; b_or = 0; b_ol = 0; b_hi = 0; b_hr = 0; b_he = 0; b_hv = 0; b_hs = 0; b_hl = 0; backed = true }
   /* somebody sees the revision going back (or, in an empty store, no store_id): a new one is made; if nobody does, never */
-  :: d_step { restored && nsid == 1 -> nsid = 2; sid = 2 }
+  :: d_step { /* action: owner.remake */ restored && nsid == 1 -> nsid = 2; sid = 2 }
 #endif
   od
 }
 /* reader: any head it gets, fresh or old */
 byte a_inst, a_sid, a_epoch, a_ver;                    /* adopted */
+byte t_epoch[3], t_ver[3];                             /* newest adopted under each store_id */
 #define GT(e1,v1,e2,v2) ((e1) > (e2) || ((e1) == (e2) && (v1) > (v2)))
 #if defined(M_READER_NEQ)
 #define NEWER (e != a_epoch || v != a_ver)
@@ -170,6 +179,11 @@ byte a_inst, a_sid, a_epoch, a_ver;                    /* adopted */
 #define NEWER GT(e,v,a_epoch,a_ver)
 #else                         /* repair: one order, two instances: the store went back; not comparable, handshake first */
 #define NEWER (GT(e,v,a_epoch,a_ver) && !(e == a_epoch && i != a_inst))
+#endif
+#ifdef LITERAL_PAST
+#define PAST true
+#else                         /* repair: what was adopted under an earlier store_id is remembered */
+#define PAST (!GT(t_epoch[s],t_ver[s],e,v))
 #endif
 #ifdef M_ADOPT_SPLIT
 #define SPLIT } atomic {      /* compared, then (another fetch adopts) stored */
@@ -181,21 +195,24 @@ proctype Reader() {
   bool take;
   end: do
   :: d_step { i == 0 && h_inst != 0 -> i = h_inst; s = h_sid; e = h_epoch; v = h_ver }     /* read, arrives later */
-  :: atomic { i != 0 ->
+  :: atomic { /* action: owner.reader_compare */ i != 0 ->
        if
-       :: a_inst == 0 || s != a_sid -> take = true     /* another store: through a handshake with that instance */
+       :: a_inst == 0 -> take = true
+       :: a_inst != 0 && s != a_sid -> take = PAST     /* another store: through a handshake with that instance */
        :: else -> take = NEWER
        fi;
        SPLIT
        if
        :: take ->
+          assert(!GT(t_epoch[s],t_ver[s],e,v));        /* S5 */
           if
           :: a_inst != 0 && s == a_sid ->
              assert(GT(e,v,a_epoch,a_ver));            /* S5 */
              assert(!(e == a_epoch && i != a_inst))    /* S5: the epoch is a fencing token: one owner each */
           :: else
           fi;
-          a_inst = i; a_sid = s; a_epoch = e; a_ver = v
+          /* action: owner.reader_adopt */
+          a_inst = i; a_sid = s; a_epoch = e; a_ver = v; t_epoch[s] = e; t_ver[s] = v
        :: else
        fi; take = false; i = 0; s = 0; e = 0; v = 0 }
   od

@@ -36,7 +36,7 @@ from pathlib import Path
 import tomllib
 
 HERE = Path(__file__).resolve().parent
-INVARIANTS = ("S1", "S2", "S3", "S4", "S5", "S7", "S8", "S9", "S10", "S11", "S12", "S13")
+INVARIANTS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "L4", "L6")
 EACH, IN_ALL = 2, 32  # the fewest mutants of an invariant, and of all
 SECONDS = 90  # for the killing test of one mutant, compilation aside
 
@@ -257,8 +257,8 @@ def table(mutants: list[Mutant]) -> str:
         "# Mutants",
         "",
         "Each row is a mistake that a person could make in the shipped code, and the test whose assertion fails when it is",
-        "made. `make mutants` makes them one by one, in copies, and fails if one survives. The numbers are those of the safety",
-        "invariants (S6 comes with the stores). This page is written by `tests/mutants/run.py --write` from",
+        "made. `make mutants` makes them one by one, in copies, and fails if one survives. The numbers are those of the",
+        "invariants (S: safety, L: liveness). This page is written by `tests/mutants/run.py --write` from",
         "[mutants.toml](../tests/mutants/mutants.toml), which has the exact change of each.",
         "",
         f"{len(mutants)} mutants.",

@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"mooncake_te/gocore/descriptor"
 	"mooncake_te/gocore/errcode"
 	"mooncake_te/gocore/types"
 )
@@ -46,7 +47,7 @@ func (p *proc) check() {
 	}
 	version, bufs := p.owner.Describe()
 	if old, ok := p.history[version]; ok {
-		if len(old) > 0 && len(bufs) > 0 && &old[0] != &bufs[0] && !slices.Equal(old, bufs) || len(old) != len(bufs) {
+		if len(old) > 0 && len(bufs) > 0 && &old[0] != &bufs[0] && !slices.EqualFunc(old, bufs, descriptor.Buffer.Equal) || len(old) != len(bufs) {
 			w.violate("S5", "version %d of %s stands for two states", version, p.inst.Short())
 		}
 	} else {
@@ -78,7 +79,7 @@ func (pe *peer) checkAdopted() {
 	}
 	pe.adopted = d.Version
 	truth, ok := w.find(pe.inst).history[d.Version]
-	if !ok || !slices.Equal(truth, d.Buffers) || d.Instance != pe.inst {
+	if !ok || !slices.EqualFunc(truth, d.Buffers, descriptor.Buffer.Equal) || d.Instance != pe.inst {
 		w.violate("S7", "%s has adopted version %d of %s, which never looked like that", pe.p.inst.Short(), d.Version, pe.inst.Short())
 	}
 }
