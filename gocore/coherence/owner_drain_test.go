@@ -428,4 +428,14 @@ func TestGraceHoldsTheFenceOfWhatIsListed(t *testing.T) {
 	r.drain(60*types.Second, closing)
 	r.localQuiet(closing)
 	one[CloseGates](t, r.got(r.Hasten(r.now, 0)))
+
+	closing = r.all(10)
+	r.drain(60*types.Second, closing)
+	r.localQuiet(closing)
+	end := r.now + types.Second
+	r.got(r.Hasten(r.now, types.Millisecond))
+	r.now += types.Millisecond
+	require.Empty(t, each[CloseGates](r.got(r.Tick(r.now))), "closing waits for them as a drain that begins now would")
+	r.now = end
+	one[CloseGates](t, r.got(r.Tick(r.now)))
 }

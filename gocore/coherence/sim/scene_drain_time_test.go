@@ -38,7 +38,7 @@ func TestDrainWithADeadPeerEndsSoonAfterItsDeadline(t *testing.T) {
 				}
 			}))
 			slices.Sort(late)
-			t.Logf("after D: median %v us, most %v us", late[len(late)/2]/(types.Millisecond / 1000), late[len(late)-1]/(types.Millisecond / 1000))
+			t.Logf("after D: median %v us, most %v us", late[len(late)/2]/(types.Millisecond/1000), late[len(late)-1]/(types.Millisecond/1000))
 			require.GreaterOrEqual(t, late[0], types.Time(0))
 			require.LessOrEqual(t, late[len(late)-1], limit)
 		})
