@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists the targets; .ci/ holds what they run.
 .DEFAULT_GOAL := help
-.PHONY: simulator soak gopy help setup library wheel demo test check lint format generate go-test test-metadata py-test fuzz bench bench-peers mutants clean
+.PHONY: simulator soak gopy help setup library wheel demo test check lint format generate go-test test-metadata py-test fuzz bench bench-metadata bench-peers mutants clean
 
 PYTHON ?= python3
 # What the wheel is made from, so that it is rebuilt only when something changed. Folders count: a file may have gone.
@@ -47,8 +47,9 @@ generate: ## write the code generated from proto/
 go-test: ## Go tests with the race detector and invariants
 	go test -race -tags invariants ./...
 
-test-metadata: build/etcd ## metadata stores against real servers: two versions of etcd, ours and the stock HTTP server
+test-metadata: build/etcd wheel ## stores against real servers (etcd 3.4 and current, HTTP), and engines while these fail
 	go test -race -tags invariants ./gocore/store/... ./gocore/metaserver/... ./gocore/cluster/...
+	"$$(.ci/venv overlay)/bin/python" -m pytest -q tests/metadata
 
 build/etcd: tests/servers/etcd/main.go tests/servers/etcd/go.mod tests/servers/etcd/go.sum
 	cd tests/servers/etcd && go build -o ../../../build/etcd .
@@ -61,6 +62,9 @@ fuzz: ## every fuzz target, 60 s in all (SECONDS=n)
 
 bench: ## speed beside plain C, memcpy and what bench-peers installed (ARGS="--runs 3 --only W1,W5a --out DIR")
 	@tests/bench/run.sh $(ARGS)
+
+bench-metadata: ## what finding peers by name costs: restarts, drains, buffers, opens (ARGS="--only drain --tiny --json FILE")
+	@tests/bench/metadata.sh $(ARGS)
 
 bench-peers: ## install stock Mooncake and NIXL wheels for bench, in an environment of their own
 	@tests/bench/peers.sh

@@ -32,6 +32,7 @@ if [ "$what" = all ]; then
   need nftables nft
   need spin spin
   need etcd-server etcd
+  need openssl openssl
   # The stock Mooncake wheel does not import without them.
   for library in libcurl4:libcurl.so.4 libibverbs1:libibverbs.so.1 libnuma1:libnuma.so.1; do
     /sbin/ldconfig -p | grep -F "${library#*:}" >/dev/null || packages+=("${library%:*}")

@@ -12,6 +12,7 @@ import "C"
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"unsafe"
 
@@ -84,6 +85,8 @@ func (c *Caller) Close() error {
 
 // Run carries out a program and returns what was wrong with the library's answers. Afterwards nothing of it is left.
 func (c *Caller) Run(program []byte) []string {
+	runtime.LockOSThread() // te_last_error is of the thread that made the call
+	defer runtime.UnlockOSThread()
 	c.problems = nil
 	r := &reader{program}
 	c.prepare()

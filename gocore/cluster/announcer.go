@@ -46,8 +46,8 @@ type Announcer struct {
 	machine   *coherence.Publisher
 	ownership store.Ownership // the last that the store gave
 	waiters   []*claim
-	lastErr   error // of the store, for claims that end without an answer
-	since     types.Time
+	lastErr   error                    // of the store, for claims that end without an answer
+	state     coherence.OwnershipState // last told
 	released  chan struct{}
 }
 
@@ -59,16 +59,20 @@ type claim struct {
 
 // NewAnnouncer makes an announcer that wants nothing yet.
 func NewAnnouncer(cfg AnnouncerConfig) *Announcer {
-	caps := cfg.Store.Info().Caps
 	a := &Announcer{cfg: cfg, machine: coherence.NewPublisher(coherence.PublisherConfig{
-		Instance: cfg.Instance, Name: cfg.Name, Random: cfg.Random,
-		Caps: coherence.StoreCaps{Epochs: caps.Epochs, CompareAndSet: caps.CompareAndSet, Leases: caps.Leases},
-		TTL:  types.Time(cfg.TTL), Renew: types.Time(cfg.Renew),
+		Instance: cfg.Instance, Name: cfg.Name, Random: cfg.Random, Caps: capsOf(cfg.Store),
+		TTL: types.Time(cfg.TTL), Renew: types.Time(cfg.Renew),
 	})}
 	a.init(cfg.Now, cfg.Timeout, cfg.Requested, func() {
 		a.feed(func(now types.Time) []coherence.Action { return a.machine.Tick(now) })
 	})
 	return a
+}
+
+// capsOf is what a store can do as far as it is known; what an HTTP server is, it says at its first answer.
+func capsOf(s store.Store) coherence.StoreCaps {
+	c := s.Info().Caps
+	return coherence.StoreCaps{Epochs: c.Epochs, CompareAndSet: c.CompareAndSet, Leases: c.Leases}
 }
 
 // Claim asks for the name and waits until it is this engine's and its head lies in the store. A living owner is replaced
@@ -212,6 +216,9 @@ func (a *Announcer) apply(act coherence.Action) {
 	case coherence.OwnershipChanged:
 		a.changed(act)
 	case coherence.StoreWentBack:
+		if act.From == "" && act.To != "" {
+			return // it was empty, and got its first ID
+		}
 		a.cfg.Event("store_went_back")
 		a.cfg.Logger.Warn("the metadata store is another one or went back; publishing anew",
 			"store", a.cfg.Store.Info().URL, "from", act.From, "to", act.To, "revision", act.Revision)
@@ -222,14 +229,16 @@ func (a *Announcer) changed(act coherence.OwnershipChanged) {
 	if act.State == coherence.Owning && act.Cause == "published" {
 		return
 	}
-	a.since = a.now()
-	a.cfg.Event(eventOf(act.State))
-	level := slog.LevelInfo
-	if act.State == coherence.FencedOut {
-		level = slog.LevelWarn
+	if act.State != a.state { // else the store failed or answers again, and the name stands as before
+		a.state = act.State
+		a.cfg.Event(eventOf(act.State))
+	}
+	level, reason := slog.LevelInfo, error(nil)
+	if act.Code != errcode.OK && act.State != coherence.Waiting {
+		level, reason = slog.LevelWarn, a.lastErr
 	}
 	a.cfg.Logger.Log(a.ctx, level, "segment name: "+eventOf(act.State), "segment", a.cfg.Name, "epoch", act.Epoch, "cause", act.Cause,
-		"holder", act.Holder.Short())
+		"holder", act.Holder.Short(), "error", reason)
 }
 
 func eventOf(s coherence.OwnershipState) string {

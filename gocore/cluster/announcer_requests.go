@@ -82,6 +82,7 @@ func (a *Announcer) readBack() {
 			a.run(a.machine.ReadBackFailed(now, code))
 			return
 		}
+		a.machine.SetCaps(capsOf(a.cfg.Store)) // the first thing that is asked of a store is to be read
 		rec, _ := decode(&got, a.cfg.Store.Info())
 		a.run(a.machine.ReadBack(now, rec))
 	})

@@ -32,19 +32,23 @@ func decode(r *store.Record, info store.Info) (coherence.StoreRecord, error) {
 	}
 	if err != nil {
 		out.Head, out.HeadBad = nil, true
-		err = named(err, r.Name, info)
+		key := info.Keys.Head(r.Name)
+		if r.Head == nil {
+			key = info.Keys.RAM(r.Name)
+		}
+		err = named(err, r.Name, key, info)
 	}
 	return out, err
 }
 
-// named adds segment and store to what a decoder says, which names the field.
-func named(err error, name string, info store.Info) error {
+// named adds segment, key and store to what a decoder says, which names the field.
+func named(err error, name, key string, info store.Info) error {
 	var typed *errcode.Error
 	if !errors.As(err, &typed) {
 		return err
 	}
 	out := *typed
 	out.Segment = name
-	out.Detail = fmt.Sprintf("%s (in %s)", typed.Detail, info.URL)
+	out.Detail = fmt.Sprintf("key %q in %s: %s", key, info.URL, typed.Detail)
 	return &out
 }

@@ -47,6 +47,7 @@ type Resolver[B any] struct {
 	cfg ResolverConfig[B]
 	lane
 	machine *coherence.Directory
+	caps    coherence.StoreCaps
 	tickets map[uint64]chan coherence.DirAnswer
 	bound   map[string]B     // by names whose Bound is being fed
 	causes  map[string]error // why the last request about an open name failed
@@ -59,8 +60,9 @@ func NewResolver[B any](cfg ResolverConfig[B]) *Resolver[B] {
 	r := &Resolver[B]{
 		cfg: cfg,
 		machine: coherence.NewDirectory(coherence.DirectoryConfig{
-			Random: cfg.Random, SoftTTL: types.Time(cfg.SoftTTL), NoCache: cfg.NoCache, Epochs: cfg.Store.Info().Caps.Epochs,
+			Random: cfg.Random, SoftTTL: types.Time(cfg.SoftTTL), NoCache: cfg.NoCache, Epochs: capsOf(cfg.Store).Epochs,
 		}),
+		caps:    capsOf(cfg.Store),
 		tickets: map[uint64]chan coherence.DirAnswer{},
 		bound:   map[string]B{},
 		causes:  map[string]error{},
@@ -230,6 +232,8 @@ func (r *Resolver[B]) why(name string) (errcode.Code, string) {
 	for _, s := range r.machine.Names(r.now()) {
 		switch {
 		case s.Name != name:
+		case s.Code == errcode.StaleInstance: // another one has its address now; nobody has a handle that could be stale
+			return errcode.PeerUnreachable, s.Detail
 		case s.Code != errcode.OK:
 			return s.Code, s.Detail
 		case s.Binding:
@@ -245,12 +249,15 @@ func (r *Resolver[B]) why(name string) (errcode.Code, string) {
 func (r *Resolver[B]) explain(name string, a coherence.DirAnswer, cause error) error {
 	url := r.cfg.Store.Info().URL
 	var typed *errcode.Error
-	if errors.As(cause, &typed) && typed.Code == a.Code {
+	if errors.As(cause, &typed) && (typed.Code == a.Code || a.Code == errcode.MetadataInvalid && typed.Code == errcode.VersionSkew) {
 		out := *typed
 		out.Op, out.Segment = "open segment", name
 		return &out
 	}
-	err := errcode.New(a.Code, "open segment", fmt.Sprintf("%q in %s: %s", name, url, a.Detail)).Wrap(cause)
+	err := errcode.New(a.Code, "open segment", fmt.Sprintf("%q in %s: %s", name, url, a.Detail))
+	if cause != nil && codeOf(cause) == a.Code { // else it is of something that stood in the way before
+		err = err.Wrap(cause)
+	}
 	err.Segment = name
 	switch a.Code {
 	case errcode.SegmentNotFound:
@@ -306,6 +313,9 @@ func (r *Resolver[B]) apply(act coherence.Action) {
 	case coherence.StoreRemake:
 		r.remake(act)
 	case coherence.StoreWentBack:
+		if act.From == "" && act.To != "" {
+			return // it was empty, and got its first ID
+		}
 		r.cfg.Event("store_went_back")
 		r.cfg.Logger.Warn("the metadata store is another one or went back; names are looked up anew",
 			"store", r.cfg.Store.Info().URL, "from", act.From, "to", act.To, "revision", act.Revision)

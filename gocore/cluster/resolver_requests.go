@@ -23,6 +23,7 @@ func (r *Resolver[B]) get(act coherence.DirGet) {
 		return err
 	}, func(now types.Time, err error) {
 		r.note(act.Name, err, bad)
+		r.learn()
 		if err != nil {
 			r.run(r.machine.GetFailed(now, act.Name, codeOf(err), err.Error()))
 			return
@@ -41,6 +42,20 @@ func (r *Resolver[B]) note(name string, errs ...error) {
 			clear(r.causes)
 		}
 		r.causes[name] = err
+	}
+}
+
+// learn corrects what the store was taken for before it had answered. Callers hold mu.
+func (r *Resolver[B]) learn() {
+	caps := capsOf(r.cfg.Store)
+	if caps == r.caps {
+		return
+	}
+	r.caps = caps
+	r.machine.SetEpochs(caps.Epochs)
+	info := r.cfg.Store.Info()
+	for _, lack := range info.Lacks {
+		r.cfg.Logger.Warn("the metadata store cannot keep a promise", "store", info.URL, "invariant", lack.Invariant, "reason", lack.Reason)
 	}
 }
 
@@ -88,7 +103,7 @@ func (r *Resolver[B]) remake(act coherence.StoreRemake) {
 
 const (
 	watchRetryMin = 100 * time.Millisecond
-	watchRetryMax = 5 * time.Second
+	watchRetryMax = time.Second // owners and readers are to hear within a second of a store that came back
 )
 
 // watch keeps a watch on the store for as long as the resolver lives.
@@ -120,14 +135,20 @@ func (r *Resolver[B]) seen(ev store.Event) {
 	switch {
 	case ev.Listing != nil:
 		var records []coherence.StoreRecord
+		own := r.cfg.Own == ""
 		for i := range ev.Listing.Records {
+			own = own || ev.Listing.Records[i].Name == r.cfg.Own
 			if rec, open := r.interesting(&ev.Listing.Records[i]); open {
 				records = append(records, rec)
 			}
 		}
 		r.feed(func(now types.Time) []coherence.Action {
+			r.learn()
 			return r.machine.Listing(now, ev.Listing.StoreID, ev.Listing.Revision, records)
 		})
+		if !own { // nothing lies under our name
+			r.cfg.Owned(coherence.StoreRecord{Name: r.cfg.Own, StoreID: ev.Listing.StoreID, Revision: ev.Listing.Revision})
+		}
 		r.cfg.Seen(ev.Listing.StoreID, ev.Listing.Revision)
 	case ev.Changed != nil:
 		rec, open := r.interesting(ev.Changed)
@@ -150,7 +171,12 @@ func (r *Resolver[B]) interesting(raw *store.Record) (coherence.StoreRecord, boo
 	if !open && raw.Name != r.cfg.Own {
 		return coherence.StoreRecord{}, false
 	}
-	rec, _ := decode(raw, r.cfg.Store.Info())
+	rec, bad := decode(raw, r.cfg.Store.Info())
+	if open {
+		r.mu.Lock()
+		r.note(raw.Name, bad)
+		r.mu.Unlock()
+	}
 	if raw.Name == r.cfg.Own && r.cfg.Own != "" {
 		r.cfg.Owned(rec)
 	}

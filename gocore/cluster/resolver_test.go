@@ -50,6 +50,7 @@ func TestErrorsAreKeptApart(t *testing.T) {
 	requireCode(t, errcode.MetadataInvalid, err)
 	require.ErrorContains(t, err, "instance_id")
 	require.ErrorContains(t, err, "mem://")
+	require.ErrorContains(t, err, `"mooncake_te/head/g"`)
 
 	srv.Link().Cut()
 	requireCode(t, errcode.MetadataUnavailable, r.opens(t, "other", short))

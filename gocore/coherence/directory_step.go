@@ -237,6 +237,8 @@ func (d *Directory) verdict(now types.Time, n *dirName, w *waiter) (errcode.Code
 		return errcode.MetadataUnavailable, "the store went back: it holds an older head than was adopted before", true
 	case n.settled():
 		return errcode.OK, "", true
+	case n.binding == nil && n.bindCode == errcode.Unsupported: // trying again gives the same
+		return n.bindCode, n.bindDetail, true
 	case n.binding == nil && n.bindCode != errcode.OK && !w.patient:
 		return errcode.PeerUnreachable, n.bindCode.String() + ": " + n.bindDetail, true
 	}

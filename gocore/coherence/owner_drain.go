@@ -207,13 +207,21 @@ func (o *Owner) DrainAck(now types.Time, peer types.InstanceID, nonce types.Nonc
 	return o.advance(now, d)
 }
 
-// Hasten lets no running drain wait for longer than within from now: the owner is closing.
+// Hasten lets no running drain wait for longer than within from now: the owner is closing. Readers that cannot be asked
+// keep their time, unless nothing is waited for at all.
 func (o *Owner) Hasten(now, within types.Time) []Action {
-	limit := later(now, max(within, 0))
+	soon := later(now, max(within, 0))
 	var out []Action
 	for _, id := range sortedDrainIDs(o.drains) {
 		d := o.drains[id]
-		if d == nil || d.fencing || d.deadline <= limit { // an earlier one of this loop may have ended it
+		if d == nil { // an earlier one of this loop ended it
+			continue
+		}
+		limit := soon
+		if within > 0 {
+			limit = max(soon, d.grace)
+		}
+		if d.fencing || d.deadline <= limit {
 			continue
 		}
 		d.deadline, d.grace = limit, min(d.grace, limit)

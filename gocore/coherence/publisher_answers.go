@@ -52,6 +52,9 @@ func (p *Publisher) AcquireFailed(now types.Time, rec *StoreRecord, code errcode
 	if rec != nil {
 		acts = p.judge(now, r.mark, rec, acts)
 	}
+	if p.takeover {
+		p.found = nil // read again after the pause: an owner that publishes all the time would win each compare
+	}
 	return p.step(now, acts)
 }
 
@@ -244,11 +247,11 @@ func (p *Publisher) StoreSeen(now types.Time, storeID string, revision uint64) [
 // mine reports whether a request was sent under the ownership that we still have.
 func (p *Publisher) mine(r storeRequest) bool { return p.state == Owning && r.epoch == p.epoch }
 
-// holds reports whether a record names our present ownership. Without epochs nobody else's head is all that can be asked.
+// holds reports whether a record names our present ownership. Without epochs it is the instance alone; where nobody is
+// named the store was emptied, and the name has to be acquired again before anything can be published.
 func (p *Publisher) holds(rec *StoreRecord) bool {
 	if !p.cfg.Caps.Epochs {
-		other := holderOf(rec)
-		return other.IsZero() || other == p.cfg.Instance
+		return holderOf(rec) == p.cfg.Instance
 	}
 	return rec.StoreID == p.storeID && rec.OwnerStoreID == p.storeID && rec.Owner == p.cfg.Instance && rec.Epoch == p.epoch
 }

@@ -35,5 +35,6 @@ func TestRevisionOfAHeadIsNotTheStoresWithoutEpochs(t *testing.T) {
 	// Nor does it stand above what is read later: the server was restarted, and a poll tells.
 	gone := StoreRecord{Name: "kv"}
 	one[StoreReadBack](t, r.got(r.p.RecordSeen(r.now, gone)))
-	require.Equal(t, types.Version(10), one[RaiseVersion](t, r.got(r.p.ReadBack(r.now, gone))).Above)
+	one[StoreAcquire](t, r.got(r.p.ReadBack(r.now, gone)))
+	require.Equal(t, types.Version(10), one[RaiseVersion](t, r.got(r.p.Acquired(r.now, "", 0))).Above)
 }

@@ -169,7 +169,9 @@ func TestTakeoverIsAskedForOnce(t *testing.T) {
 	require.EqualValues(t, 3, one[StoreAcquire](t, r.acts).Takeover.Epoch)
 	newer := owned(9, pubOther, 8, 22)
 	require.Empty(t, each[StoreAcquire](r.got(r.p.AcquireFailed(r.now, &newer, errcode.SegmentOwned, false))), "not in the same slot")
-	require.EqualValues(t, 8, one[StoreAcquire](t, r.pass(200*ms)).Takeover.Epoch, "over the record that is there now")
+	one[StoreReadBack](t, r.pass(200*ms))
+	newest := owned(11, pubOther, 8, 23)
+	require.EqualValues(t, 11, one[StoreAcquire](t, r.got(r.p.ReadBack(r.now, newest))).Takeover.HeadRevision, "over the record that is there now")
 	one[StorePublish](t, r.got(r.p.Acquired(r.now, storeOne, 10)))
 
 	r.got(r.p.PublishLost(r.now, owned(12, pubOther, 12, 0)))
@@ -468,8 +470,9 @@ func TestStoreWithoutEpochsGetsTheLesserProtocol(t *testing.T) {
 	acts := r.pass(3 * types.Second)
 	one[StoreReadBack](t, acts)
 	require.Empty(t, each[StoreRenew](acts), "there is no lease; what is there is looked at instead")
-	r.got(r.p.ReadBack(r.now, StoreRecord{Name: "kv"})) // the server was restarted
-	require.Equal(t, types.Version(10), one[RaiseVersion](t, r.acts).Above)
+	// The server was restarted. Nobody owns the name there, so that a publish would be lost for ever: it is acquired anew.
+	require.Nil(t, one[StoreAcquire](t, r.got(r.p.ReadBack(r.now, StoreRecord{Name: "kv"}))).Takeover)
+	require.Equal(t, types.Version(10), one[RaiseVersion](t, r.got(r.p.Acquired(r.now, "", 0))).Above)
 	one[StorePublish](t, r.got(r.p.Changed(r.now, 11)))
 	one[StoreReadBack](t, r.got(r.p.Published(r.now, 0)))
 	r.got(r.p.ReadBack(r.now, stock(pubOther, 12)))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +12,14 @@ import (
 	"mooncake_te/gocore/types"
 )
 
+// storeOf is the URL of a store of this test.
+func storeOf(t *testing.T) string { return "mem://" + strings.ReplaceAll(t.Name(), "/", ".") }
+
 // named makes an engine with a name in a store of this test, and claims the name.
 func named(t *testing.T, name string, change ...func(*config.Config)) *rig {
 	t.Helper()
 	r := newRig(t, append([]func(*config.Config){func(c *config.Config) {
-		c.Name, c.Metadata = name, "mem://"+t.Name()
+		c.Name, c.Metadata = name, storeOf(t)
 		c.LeaseTTLMS, c.LeaseRenewMS = 3000, 500
 	}}, change...)...)
 	if name != "" {

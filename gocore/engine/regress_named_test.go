@@ -93,15 +93,13 @@ func TestAGonePeerIsToldApartFromASilentStore(t *testing.T) {
 	reader.meta.store.(*mem.Store).Link().Cut()
 	reader.must(one(types.Read, seg, mine.id, theirs.id, 0, 0, 64))
 	owner.Destroy()
-	require.Eventually(t, func() bool {
-		reader.mu.Lock()
-		defer reader.mu.Unlock()
-		return reader.segments[seg].peer.over.Load()
-	}, patience, time.Millisecond)
+	_, p, err := reader.segment("look", seg)
+	require.NoError(t, err)
+	p.vanish(errcode.PeerDead, "the peer closed its engine") // should its goodbye have been lost
 	require.Eventually(t, func() bool {
 		_, code := reader.meta.resolver.Lookup("n")
 		return code == errcode.MetadataUnavailable
 	}, patience, time.Millisecond)
-	_, err := reader.Submit(one(types.Read, seg, mine.id, theirs.id, 0, 0, 64))
+	_, err = reader.Submit(one(types.Read, seg, mine.id, theirs.id, 0, 0, 64))
 	requireCode(t, errcode.PeerDead, err)
 }

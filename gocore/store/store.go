@@ -61,6 +61,7 @@ type Info struct {
 	Caps  Caps    `json:"caps"`
 	Lacks []Lack  `json:"lacks,omitempty"`
 	Poll  float64 `json:"poll_seconds,omitempty"` // a store without push: how often it is listed
+	Keys  Keys    `json:"-"`                      // where what is named in errors lies
 }
 
 // Caps are what the store itself offers.

@@ -200,8 +200,7 @@ class Engine(Names, NotCopied):
                 Buffer(self, id, p.memory, remote=p.remote, perm=p.perm, name=p.name)
                 for id, p in zip(ids, pieces, strict=True)
             ]
-            for buffer in buffers:
-                self._registry.add(buffer)
+            self._registry.add(buffers)
         return buffers
 
     def _find(self, low: int, high: int) -> Buffer | None:

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from ._engine import Engine
 
 
+class _Unwanted:
+    """An open whose caller went away (interrupted, cancelled): the handle that it may still bring is given back."""
+
+    def __init__(self, core: Core, task: Task) -> None:
+        self._core, self._task = core, task
+
+    def reap(self) -> bool:
+        if not self._task.poll():
+            return False
+        found = self._task.result.get("segment")
+        if found is not None and not self._core.closed:
+            self._core.library.te_segment_close(self._core.handle, int(found))
+        return True
+
+
 @dataclass(frozen=True)
 class SyncReport:
     """What a look at all open names brought.
@@ -80,14 +95,28 @@ class Names:
         asks the store even if the name is known here.
         """
         known = self._known(name, no_cache)
-        return known if known is not None else self._opened(name, self._begin_open(name, timeout, no_cache).wait())
+        if known is not None:
+            return known
+        task = self._begin_open(name, timeout, no_cache)
+        try:
+            result = task.wait()
+        except BaseException:
+            self._core.reaper.adopt(_Unwanted(self._core, task))
+            raise
+        return self._opened(name, result)
 
     async def aopen(self, name: str, timeout: float | None = None, *, no_cache: bool = False) -> Segment:
         """The same in asyncio."""
         known = self._known(name, no_cache)
         if known is not None:
             return known
-        return self._opened(name, await self._begin_open(name, timeout, no_cache).wait_async())
+        task = self._begin_open(name, timeout, no_cache)
+        try:
+            result = await task.wait_async()
+        except BaseException:
+            self._core.reaper.adopt(_Unwanted(self._core, task))
+            raise
+        return self._opened(name, result)
 
     def _known(self, name: str, no_cache: bool) -> Segment | None:
         """The segment of a name that is open here and known to be fresh: nobody has to be asked."""

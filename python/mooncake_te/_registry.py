@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._buffer import Buffer
+
+_MANY = 16  # from here on sorting everything is cheaper than inserting one by one
 
 
 class Registry:
@@ -18,11 +20,17 @@ class Registry:
         self._sorted: list[tuple[int, int]] = []  # (address, ID)
         self._longest = 0  # no live buffer is longer: bounds the search to the left
 
-    def add(self, buffer: Buffer) -> None:
-        """A new buffer."""
-        self._by_id[buffer.id] = buffer
-        insort(self._sorted, (buffer.address, buffer.id))
-        self._longest = max(self._longest, buffer.nbytes)
+    def add(self, buffers: Sequence[Buffer]) -> None:
+        """New buffers."""
+        for buffer in buffers:
+            self._by_id[buffer.id] = buffer
+            self._longest = max(self._longest, buffer.nbytes)
+        if len(buffers) < _MANY:
+            for buffer in buffers:
+                insort(self._sorted, (buffer.address, buffer.id))
+        else:  # each insertion moves what lies behind it
+            self._sorted += [(buffer.address, buffer.id) for buffer in buffers]
+            self._sorted.sort()
 
     def remove(self, buffer: Buffer) -> None:
         """A buffer that ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from ._transfer import Options, plan, submit
 if TYPE_CHECKING:
     from ._core import Core
     from ._engine import Engine
+
+
+_closing = threading.Lock()
 
 
 class Segment(NotCopied):
@@ -298,9 +302,10 @@ class Segment(NotCopied):
     def close(self) -> None:
         """Forgets the segment. Idempotent; never blocks."""
         _native.ensure_not_forked()
-        if self._closed or self.engine.closed:
-            return
-        self._closed = True
+        with _closing:  # its handle may be shared with other segments of this name, and counts how often it is closed
+            if self._closed or self.engine.closed:
+                return
+            self._closed = True
         core = self.engine._core
         core.library.check(core.library.te_segment_close(core.handle, self._handle))
 

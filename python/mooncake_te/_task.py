@@ -73,6 +73,11 @@ class Task:
             raise
         return self._outcome()
 
+    @property
+    def result(self) -> Result:
+        """What it brought, once it ended; empty after an error."""
+        return self._result
+
     def settle(self, error: TransferError) -> None:
         """Ends it here: the engine was destroyed."""
         with self._lock:

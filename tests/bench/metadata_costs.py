@@ -12,10 +12,9 @@ from typing import Any
 
 import machine
 import metadata_servers
+import mooncake_te as te
 from metadata_table import Row
 from metadata_worker import SIZE, rss
-
-import mooncake_te as te
 
 EMPTY = (
     "import ctypes, json, sys, mooncake_te as te, metadata_worker as w\n"

@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import metadata_servers
+import mooncake_te as te
 from metadata_table import Row
 from metadata_worker import SIZE
-
-import mooncake_te as te
 
 DEADLINE = 0.5  # of drains with a dead peer
 

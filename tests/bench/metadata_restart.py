@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import metadata_servers
+import mooncake_te as te
 from metadata_table import Row
 from metadata_worker import SIZE
-
-import mooncake_te as te
 
 NAME = "restarted"
 
@@ -42,8 +41,11 @@ def measure(kind: str, url: str, size: dict[str, Any]) -> list[Row]:
                 adopted.append((good - said["done"]) * 1e3)
                 whole.append((good - killed) * 1e3)
     how = "peer to peer, refresh in a loop" if kind == "p2p" else f"{kind}, takeover and watch"
+    judged: tuple[float | None, str] = (1000, "p99")
+    if kind == "p2p":  # two round trips and a handshake: no time, so it stands beside "engine: first transfer" unjudged
+        judged = (None, "p99")
     return [
-        Row("restart", f"{how}: new owner ready to first good transfer", "ms", adopted, 1000, "p99"),
+        Row("restart", f"{how}: new owner ready to first good transfer", "ms", adopted, *judged),
         Row("restart", f"{how}: kill -9 to first good transfer", "ms", whole),
     ]
 

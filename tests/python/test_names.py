@@ -236,3 +236,43 @@ def test_the_command_line_describes(tmp_path: Any) -> None:
         server.terminate()
         assert server.wait(timeout=30) == 0
         server.stdout.close()
+
+
+def test_an_open_whose_caller_went_away_leaves_no_handle(engine: Callable[..., te.Engine]) -> None:
+    reader = engine()
+
+    async def given_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(reader.aopen("late", timeout=30), 0.05)
+
+    asyncio.run(given_up())
+    engine("late")
+    deadline = time.monotonic() + 30
+    seen = False
+    while True:
+        metadata = reader.status()["metadata_store"]
+        seen = seen or metadata["counters"]["Adopted"] > 0
+        if seen and not metadata["names"] and not reader.status()["segments"]:
+            break
+        assert time.monotonic() < deadline, (metadata["names"], reader.status()["segments"])
+        time.sleep(0.01)
+
+
+def test_closing_a_segment_from_many_threads_closes_it_once(engine: Callable[..., te.Engine]) -> None:
+    engine("node")
+    reader = engine()
+    first = reader.open("node")
+    for _ in range(200):
+        again = reader.open("node")  # shares the handle of the first
+        gate = threading.Barrier(4)
+
+        def close(segment: te.Segment = again, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            segment.close()
+
+        threads = [threading.Thread(target=close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert first.ping() > 0

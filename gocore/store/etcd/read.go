@@ -38,7 +38,7 @@ func (s *Store) record(op, name string, answer *clientv3.TxnResponse) (store.Rec
 		}
 	}
 	if kv := first(answer.Responses[2]); kv != nil {
-		r.Head, r.HeadRevision = kv.Value, uint64(kv.ModRevision)
+		r.Head, r.HeadRevision = present(kv.Value), uint64(kv.ModRevision)
 	}
 	if kv := first(answer.Responses[3]); kv != nil {
 		r.Stock = present(kv.Value)

@@ -39,7 +39,7 @@ func Open(o Options) (*Store, error) {
 // Info says that everything is kept.
 func (s *Store) Info() store.Info {
 	return store.Info{
-		Kind: "etcd", URL: s.url,
+		Kind: "etcd", URL: s.url, Keys: s.options.Keys,
 		Caps: store.Caps{Epochs: true, CompareAndSet: true, Leases: true, Push: true, NameEnumerable: true},
 	}
 }

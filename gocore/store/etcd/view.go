@@ -47,7 +47,7 @@ func (v *view) put(kv *keyValue) string {
 		n = &seen{}
 	}
 	if !isOwner {
-		n.head, n.rev = kv.Value, kv.ModRevision
+		n.head, n.rev = present(kv.Value), kv.ModRevision
 	} else if owner, err := decodeOwner(kv.Value, kv.ModRevision); err == nil {
 		n.owner = owner
 	} else {

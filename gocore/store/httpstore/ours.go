@@ -17,6 +17,7 @@ import (
 // ours is a client of our own server. Arguments were checked.
 type ours struct {
 	link    *httplink.Link
+	keys    store.Keys
 	cluster string
 	silence time.Duration
 }
@@ -24,7 +25,7 @@ type ours struct {
 // Info says that everything is kept.
 func (s *ours) Info() store.Info {
 	return store.Info{
-		Kind: "http", URL: s.link.URL(),
+		Kind: "http", URL: s.link.URL(), Keys: s.keys,
 		Caps: store.Caps{Epochs: true, CompareAndSet: true, Leases: true, Push: true, NameEnumerable: true},
 	}
 }

@@ -58,7 +58,7 @@ func New(o Options) (*Store, error) {
 	if o.Silence <= 0 {
 		o.Silence = 15 * time.Second
 	}
-	s.ours = ours{link: link, silence: o.Silence, cluster: strings.Trim(strings.TrimPrefix(o.Keys.Ours(), store.Keys{}.Ours()), "/")}
+	s.ours = ours{link: link, keys: o.Keys, silence: o.Silence, cluster: strings.Trim(strings.TrimPrefix(o.Keys.Ours(), store.Keys{}.Ours()), "/")}
 	s.ends, s.close = context.WithCancel(context.Background())
 	return s, nil
 }

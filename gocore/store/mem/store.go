@@ -28,7 +28,7 @@ func (s *Store) Link() *Link { return s.link }
 // Info says that everything is kept.
 func (s *Store) Info() store.Info {
 	return store.Info{
-		Kind: "mem", URL: s.url(),
+		Kind: "mem", URL: s.url(), Keys: s.keys,
 		Caps: store.Caps{Epochs: true, CompareAndSet: true, Leases: true, Push: true, NameEnumerable: true},
 	}
 }

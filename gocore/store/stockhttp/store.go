@@ -69,7 +69,7 @@ func New(o Options) *Store {
 func (s *Store) Info() store.Info {
 	const why = "a stock metadata server offers only GET, PUT and DELETE: "
 	return store.Info{
-		Kind: "stock-http", URL: s.link.URL(), Poll: s.poll.Seconds(),
+		Kind: "stock-http", URL: s.link.URL(), Keys: s.keys, Poll: s.poll.Seconds(),
 		Lacks: []store.Lack{
 			{Invariant: "S5", Reason: why + "without epochs the heads of two owners of a name have no order (within one owner they do)"},
 			{Invariant: "S6", Reason: why + "without compare-and-set and leases two owners may both write, and the last writer's head stays"},
