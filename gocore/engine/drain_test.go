@@ -108,7 +108,7 @@ func TestRevokingAGrantLeavesOthersAlone(t *testing.T) {
 	_, err := a.Submit(one(types.Write, seg, local.id, grants[3], 0, 3*block, block))
 	requireCode(t, errcode.Revoked, err)
 	a.must(one(types.Write, seg, local.id, grants[4], 0, 4*block, block))
-	require.Equal(t, 1, b.statusNow().Owner.Registrations)
+	require.Equal(t, 1, b.statusNow().Owner.Of.Registrations)
 }
 
 func TestGrantForNobodyInParticularIsAskedFor(t *testing.T) {

@@ -34,22 +34,22 @@ func (e *Engine) addresses() []string { return e.node.Addresses() }
 // Status is everything worth looking at, for people and for engine.status().
 type Status struct {
 	Info
-	UptimeS       float64              `json:"uptime_s"`
-	Version       types.Version        `json:"version,string"`
-	Published     types.Version        `json:"published,string"`
-	Floor         types.Version        `json:"floor,string"`
-	Closing       bool                 `json:"closing"`
-	LiveBatches   int                  `json:"live_batches"`
-	Queued        int                  `json:"queued_requests"`
-	AllocatedB    uint64               `json:"allocated_bytes"`
-	Owner         coherence.OwnerStats `json:"owner"`
-	Holders       []string             `json:"holders"`
-	Buffers       []BufferStatus       `json:"buffers"`
-	Peers         []PeerStatus         `json:"peers"`
-	Segments      []SegmentStatus      `json:"segments"`
-	FaultHandler  string               `json:"fault_handler"`
-	Metadata      MetadataStatus       `json:"metadata_store"`
-	Configuration any                  `json:"configuration"`
+	UptimeS       float64                     `json:"uptime_s"`
+	Version       types.Version               `json:"version,string"`
+	Published     types.Version               `json:"published,string"`
+	Floor         types.Version               `json:"floor,string"`
+	Closing       bool                        `json:"closing"`
+	LiveBatches   int                         `json:"live_batches"`
+	Queued        int                         `json:"queued_requests"`
+	AllocatedB    uint64                      `json:"allocated_bytes"`
+	Owner         snake[coherence.OwnerStats] `json:"owner"`
+	Holders       []string                    `json:"holders"`
+	Buffers       []BufferStatus              `json:"buffers"`
+	Peers         []PeerStatus                `json:"peers"`
+	Segments      []SegmentStatus             `json:"segments"`
+	FaultHandler  string                      `json:"fault_handler"`
+	Metadata      MetadataStatus              `json:"metadata_store"`
+	Configuration any                         `json:"configuration"`
 }
 
 // BufferStatus is one registration of this engine.
@@ -65,17 +65,17 @@ type BufferStatus struct {
 
 // PeerStatus is one peer instance.
 type PeerStatus struct {
-	Instance   string               `json:"instance"`
-	Name       string               `json:"name"`
-	Addresses  []string             `json:"addresses"`
-	Session    string               `json:"session"`
-	HeardMS    float64              `json:"heard_ms_ago"`
-	Batches    int                  `json:"live_batches"`
-	WritesHeld bool                 `json:"writes_held"`
-	Ended      string               `json:"ended,omitempty"`
-	LastError  string               `json:"last_error,omitempty"`
-	View       coherence.ViewStats  `json:"view"`
-	Paths      []transport.PathInfo `json:"paths"`
+	Instance   string                     `json:"instance"`
+	Name       string                     `json:"name"`
+	Addresses  []string                   `json:"addresses"`
+	Session    string                     `json:"session"`
+	HeardMS    float64                    `json:"heard_ms_ago"`
+	Batches    int                        `json:"live_batches"`
+	WritesHeld bool                       `json:"writes_held"`
+	Ended      string                     `json:"ended,omitempty"`
+	LastError  string                     `json:"last_error,omitempty"`
+	View       snake[coherence.ViewStats] `json:"view"`
+	Paths      []transport.PathInfo       `json:"paths"`
 }
 
 // SegmentStatus is one open handle.
@@ -107,7 +107,7 @@ func (e *Engine) StatusJSON() ([]byte, error) {
 	m := e.memory
 	m.mu.Lock()
 	s.Version, s.Published, s.Floor = m.owner.Version(), m.owner.Published(), m.owner.Floor(types.InstanceID{})
-	s.Owner = m.owner.Stats()
+	s.Owner = snake[coherence.OwnerStats]{m.owner.Stats()}
 	s.Holders = names(m.owner.Holders())
 	m.mu.Unlock()
 	s.Buffers = m.status()
@@ -164,7 +164,7 @@ func (p *peer) status() PeerStatus {
 	defer p.mu.Unlock()
 	s := PeerStatus{
 		Instance: p.instance.String(), Name: p.name, Addresses: p.addrs, Session: "none", Batches: len(p.live),
-		WritesHeld: p.view.WritesHeld(), View: p.view.Stats(), Paths: []transport.PathInfo{},
+		WritesHeld: p.view.WritesHeld(), View: snake[coherence.ViewStats]{p.view.Stats()}, Paths: []transport.PathInfo{},
 	}
 	if p.session != nil {
 		s.Session = "live"

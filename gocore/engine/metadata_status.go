@@ -9,11 +9,17 @@ import (
 // MetadataStatus is what an engine knows of its store, of its own name there and of the names it opened; peer to peer
 // only the settings.
 type MetadataStatus struct {
-	Store     *store.Info               `json:"store"` // nil: peer to peer
-	Ownership *cluster.OwnershipStatus  `json:"ownership"`
-	Names     []cluster.NameStatus      `json:"names"`
-	Counters  *coherence.DirectoryStats `json:"counters"`
-	Settings  map[string]Setting        `json:"settings"`
+	Store     *store.Info                      `json:"store"` // nil: peer to peer
+	Ownership *ownershipStatus                 `json:"ownership"`
+	Names     []cluster.NameStatus             `json:"names"`
+	Counters  *snake[coherence.DirectoryStats] `json:"counters"`
+	Settings  map[string]Setting               `json:"settings"`
+}
+
+// ownershipStatus spells the counters as everything else in the document.
+type ownershipStatus struct {
+	cluster.OwnershipStatus
+	Counters snake[coherence.PublisherStats] `json:"counters"`
 }
 
 // Setting is an effective value and where it came from: a variable's name, "configuration", "default", or the setting
@@ -33,12 +39,11 @@ func (e *Engine) metadataStatus() MetadataStatus {
 	s.Store = &info
 	if m.announcer != nil {
 		o := m.announcer.Status()
-		s.Ownership = &o
+		s.Ownership = &ownershipStatus{o, snake[coherence.PublisherStats]{o.Counters}}
 	}
 	if m.resolver != nil {
 		s.Names = m.resolver.Names(maxListed)
-		counters := m.resolver.Stats()
-		s.Counters = &counters
+		s.Counters = &snake[coherence.DirectoryStats]{m.resolver.Stats()}
 	}
 	return s
 }

@@ -29,6 +29,6 @@ func TestClosedPeersAreForgotten(t *testing.T) {
 	}
 	waitUntil(func() bool { return len(a.statusNow().Peers) == 0 })
 	for _, p := range a.statusNow().Peers {
-		t.Errorf("kept: %s batches=%d retiring=%d ended=%s", p.Instance, p.Batches, p.View.Retiring, p.Ended)
+		t.Errorf("kept: %s batches=%d retiring=%d ended=%s", p.Instance, p.Batches, p.View.Of.Retiring, p.Ended)
 	}
 }

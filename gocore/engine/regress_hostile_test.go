@@ -35,7 +35,7 @@ func TestDeadPeersAreForgotten(t *testing.T) {
 	waitUntil(func() bool { return len(a.statusNow().Peers) == 0 })
 	s := a.statusNow()
 	for _, p := range s.Peers {
-		t.Logf("kept: %s batches=%d session=%s retiring=%d last=%s", p.Instance, p.Batches, p.Session, p.View.Retiring, p.LastError)
+		t.Logf("kept: %s batches=%d session=%s retiring=%d last=%s", p.Instance, p.Batches, p.Session, p.View.Of.Retiring, p.LastError)
 	}
 	require.Empty(t, s.Peers)
 }

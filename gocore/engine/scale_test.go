@@ -58,7 +58,7 @@ func TestThousandsOfGrants(t *testing.T) {
 		s.RemoteOffs = append(s.RemoteOffs, uint64(i*block))
 		s.RemoteIDs = append(s.RemoteIDs, uint64(grants[i]))
 	}
-	require.Equal(t, blocks, b.statusNow().Owner.Grants)
+	require.Equal(t, blocks, b.statusNow().Owner.Of.Grants)
 	a.must(s) // one batch over 10^4 grants
 	require.Equal(t, local.bytes, pool.bytes)
 
@@ -75,7 +75,7 @@ func TestThousandsOfGrants(t *testing.T) {
 	t.Logf("100 of 10^4 grants revoked one by one, slowest %v", slowest)
 	b.drained(grants[1:2], patience)
 	b.drained([]types.BufferID{pool.id}, patience) // takes all the rest along
-	require.Zero(t, b.statusNow().Owner.Grants)
+	require.Zero(t, b.statusNow().Owner.Of.Grants)
 }
 
 // 1,000 registrations and drops of other buffers during 10,000 transfers fail none and rebuild no connection.
@@ -183,7 +183,7 @@ func TestRegisterCyclesLeaveNothingBehind(t *testing.T) {
 	before := measure(t)
 	require.NoError(t, b.churn(trials(10_000)))
 	requireFlat(t, before, 2<<20)
-	require.Equal(t, 1, b.statusNow().Owner.Registrations)
+	require.Equal(t, 1, b.statusNow().Owner.Of.Registrations)
 }
 
 // Peers that said goodbye are no holders any more, so a drain does not wait for them.

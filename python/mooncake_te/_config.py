@@ -18,7 +18,14 @@ from ._errors import InvalidArgument, InvalidType
 _logger = logging.getLogger("mooncake_te")
 _PREFIX = "MOONCAKE_TE_"
 # Read by the package itself, not settings of an engine.
-_OURS = {"MOONCAKE_TE_CACHE", "MOONCAKE_TE_LIBRARY", "MOONCAKE_TE_PREBUILT", "MOONCAKE_TE_PYTHON"}
+_OURS = {
+    "MOONCAKE_TE_CACHE",
+    "MOONCAKE_TE_LIBRARY",
+    "MOONCAKE_TE_OUTAGE",
+    "MOONCAKE_TE_PREBUILT",
+    "MOONCAKE_TE_PYTHON",
+    "MOONCAKE_TE_TRIALS",
+}
 
 
 def _boolean(text: str) -> bool:

@@ -73,7 +73,7 @@ def rate(kind: str, url: str, size: dict[str, Any]) -> list[Row]:
             keep.append(owner.register(bytearray(64)))
             changes += 1
         took = time.monotonic() - begun
-        landed = owner.status()["metadata_store"]["ownership"]["counters"]["Landed"] - counters["Landed"]
+        landed = owner.status()["metadata_store"]["ownership"]["counters"]["landed"] - counters["landed"]
     return [
         Row(
             "rate",

@@ -36,7 +36,7 @@ def _landed(owner: te.Engine) -> int:
     """Publishes so far, once none is under way: a watch may tell of one before its owner has its answer."""
     while (found := owner.status()["metadata_store"]["ownership"])["publish_pending"]:
         time.sleep(0.001)
-    return int(found["counters"]["Landed"])
+    return int(found["counters"]["landed"])
 
 
 def _ms(begun: float) -> float:

@@ -29,7 +29,7 @@ def test_wall_clock_steps(etcd3: Etcd, node: str, start_named: Callable[..., Any
         versions.append(_head(etcd3, node).version)
     ownership = owner.metadata()["ownership"]
     assert ownership["state"] == "OWNING"
-    assert (ownership["counters"]["Fenced"], ownership["counters"]["Expired"]) == (0, 0)
+    assert (ownership["counters"]["fenced"], ownership["counters"]["expired"]) == (0, 0)
     after = _head(etcd3, node)
     assert after.epoch == before.epoch, "the lease was lost"
     assert versions == sorted(versions), "a version went back"

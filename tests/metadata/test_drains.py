@@ -21,7 +21,7 @@ def test_a_hundred_buffers_are_one_drain(etcd3: Etcd, node: str, start_named: Ca
     until(lambda: not owner.metadata()["ownership"]["publish_pending"], BOUND, "the buffers are published")
     if store == "frozen":
         etcd3.freeze()
-    publishes = owner.metadata()["ownership"]["counters"]["Landed"]
+    publishes = owner.metadata()["ownership"]["counters"]["landed"]
     report = owner.must("drain", ids=made["ids"])
     assert report["seconds"] < 1, report
     assert reader.instance[:8] in str(report["acknowledged"]), report
@@ -29,7 +29,7 @@ def test_a_hundred_buffers_are_one_drain(etcd3: Etcd, node: str, start_named: Ca
     assert report["timed_out"] == [], report
     etcd3.heal()
     until(lambda: not owner.metadata()["ownership"]["publish_pending"], BOUND * 2, "the drain is published")
-    landed = owner.metadata()["ownership"]["counters"]["Landed"] - publishes
+    landed = owner.metadata()["ownership"]["counters"]["landed"] - publishes
     assert landed <= 3, f"{landed} publishes for one drain"  # DRAINING, gone, and one that a lease may add
 
 

@@ -48,10 +48,10 @@ def test_many_at_once(pair) -> None:
     buffers = pair.owner.register_all([bytearray(10) for _ in range(100)])
     target = pair.user.register(bytearray(10))
     pair.peer.read(into=target, from_=buffers[0].remote()).wait(timeout=30)
-    drains = pair.owner.status()["owner"]["DrainsTotal"]
+    drains = pair.owner.status()["owner"]["drains_total"]
     report = pair.owner.drain(buffers)
     assert sorted(report.ids) == sorted(b.id for b in buffers)
-    assert pair.owner.status()["owner"]["DrainsTotal"] == drains + 1
+    assert pair.owner.status()["owner"]["drains_total"] == drains + 1
     assert {b.state for b in buffers} == {"closed"}
     assert pair.owner.buffers() == []
     assert pair.owner.drain([]).ids == ()

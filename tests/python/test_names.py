@@ -251,7 +251,7 @@ def test_an_open_whose_caller_went_away_leaves_no_handle(engine: Callable[..., t
     seen = False
     while True:
         metadata = reader.status()["metadata_store"]
-        seen = seen or metadata["counters"]["Adopted"] > 0
+        seen = seen or metadata["counters"]["adopted"] > 0
         if seen and not metadata["names"] and not reader.status()["segments"]:
             break
         assert time.monotonic() < deadline, (metadata["names"], reader.status()["segments"])

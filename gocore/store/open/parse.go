@@ -47,10 +47,18 @@ func Parse(text string) (Location, error) {
 	case "etcd":
 		return parseEtcd(text, rest)
 	case "http", "https":
-		if strings.Contains(rest, "?") { // httplink says so too, but repeats it
-			return Location{}, bad(text, "a query has no meaning here", "a token goes before the host: http://:TOKEN@host:port/metadata")
+		const form = "a token goes before the host: http://:TOKEN@host:port/metadata"
+		if strings.ContainsAny(rest, "?#") { // httplink says so too, but repeats it
+			return Location{}, bad(text, "a query or fragment has no meaning here", form)
 		}
 		_, token, err := httplink.Parse(text)
+		if before, _, has := strings.Cut(rest, "@"); err != nil && has { // what it repeats may be a token in a wrong place
+			why := "it is not http(s)://[:TOKEN@]host[:port]/path"
+			if user, _, _ := strings.Cut(before, ":"); user != "" {
+				why = "a user name before the '@' has no meaning here"
+			}
+			return Location{}, bad(text, why, form)
+		}
 		return Location{Kind: scheme, Password: token}, err
 	case "mem":
 		if err := store.CheckName(op, rest); err != nil {

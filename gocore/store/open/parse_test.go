@@ -106,7 +106,7 @@ func FuzzParse(f *testing.F) {
 	const secret = "Zq7-s3cret-kW4"
 	for _, text := range []string{
 		"etcd://user:@h:1", "etcd://h:1,h:2?tls=1", "http://:@h:1/metadata", "mem://x", "etcd://u:%40@[::1]:2379;h",
-		"etcd://?tls=0", "redis://:@", "etcd://h@u:", "@", "etcd://a,b@c/d?e#f",
+		"etcd://?tls=0", "redis://:@", "etcd://h@u:", "@", "etcd://a,b@c/d?e#f", "http://0#0", "http://h/a@b:c?d",
 	} {
 		for i := range len(text) + 1 {
 			f.Add(text[:i], text[i:])
