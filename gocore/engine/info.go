@@ -89,7 +89,10 @@ type SegmentStatus struct {
 const maxListed = 1000
 
 // StatusJSON renders Status.
-func (e *Engine) StatusJSON() ([]byte, error) {
+func (e *Engine) StatusJSON() ([]byte, error) { return json.Marshal(e.Status()) }
+
+// Status is a snapshot, of one part after the other.
+func (e *Engine) Status() Status {
 	s := Status{Info: e.Info(), UptimeS: time.Since(e.started).Seconds(), FaultHandler: faultHandlerState()}
 	redacted := e.cfg
 	if redacted.PSK != "" {
@@ -134,7 +137,7 @@ func (e *Engine) StatusJSON() ([]byte, error) {
 		s.Peers = append(s.Peers, p.status())
 	}
 	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Instance, b.Instance) })
-	return json.Marshal(s)
+	return s
 }
 
 func (m *memory) status() []BufferStatus {
