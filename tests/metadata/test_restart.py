@@ -37,7 +37,8 @@ def test_restart_under_the_same_name(
         for reader in readers:
             reader.send("landed")
         for reader in readers:
-            assert set(reader.reply()["ends"]) <= LOST | {"COMPLETED"}
+            # Two write to the same place at a time: what one has checked, the other may change meanwhile.
+            assert set(reader.reply()["ends"]) <= LOST | {"COMPLETED", "CHECKSUM"}
             reader.send("follow", name=node, handle=fresh["handle"], writer=owner.instance)
         for reader in readers:
             said = reader.reply()

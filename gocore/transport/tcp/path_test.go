@@ -206,12 +206,13 @@ func TestStaleInstanceInAnAnswer(t *testing.T) {
 // A WRITE that was refused while it is being sent is not over: its memory is still read.
 func TestRefusedWriteIsReportedWhenTheWriterIsDone(t *testing.T) {
 	const n = 64 << 20
-	drain := make(chan struct{})
+	stuck, drain := make(chan struct{}), make(chan struct{})
 	path, rec, err := rogue(t, goodHello(), func(r *raw) {
 		var small, large Header
 		_ = small.Decode(r.recv(HeaderLen), testLimits)
 		r.recv(chunkLen + 100 + chunkLen)
 		_ = large.Decode(r.recv(HeaderLen), testLimits)
+		<-stuck
 		r.answer(large, Reply{Status: errcode.Revoked})
 		r.answer(small, Reply{Applied: 100})
 		<-drain
@@ -224,6 +225,14 @@ func TestRefusedWriteIsReportedWhenTheWriterIsDone(t *testing.T) {
 	large := conformance.NewPost(types.Write, false, transport.Slice{Local: b.Addr(), Remote: 1, Len: n})
 	path.Post(small)
 	path.Post(large)
+	// Only once the socket is full is the writer in the middle of a chunk, where an answer cannot end it.
+	for moved, since := uint64(0), time.Now(); moved == 0 || time.Since(since) < 200*time.Millisecond; {
+		if m := large.Moved.Load(); m != moved {
+			moved, since = m, time.Now()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(stuck)
 	require.Equal(t, errcode.OK, rec.Wait(t, small).Code)
 	early := rec.Results(large)
 	close(drain)
