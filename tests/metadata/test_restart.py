@@ -39,9 +39,8 @@ def test_restart_under_the_same_name(
         for reader in readers:
             # Two write to the same place at a time: what one has checked, the other may change meanwhile.
             assert set(reader.reply()["ends"]) <= LOST | {"COMPLETED", "CHECKSUM"}
-            reader.send("follow", name=node, handle=fresh["handle"], writer=owner.instance)
         for reader in readers:
-            said = reader.reply()
+            said = reader.ask("follow", name=node, handle=fresh["handle"], writer=owner.instance)
             assert not said.get("error"), said
             assert said["wrong"] == []
             assert set(said["met"]) <= LOST, said
